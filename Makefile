@@ -1,0 +1,28 @@
+# Two commands for a fresh machine: `make demo` and `make test`. README.md shows the same lines for people without make.
+PYTHON ?= python3
+VENV   ?= .venv
+RUN     = OMP_NUM_THREADS=1 $(VENV)/bin/python
+
+demo: $(VENV)/.installed
+	$(RUN) train.py --cfg demo --outdir runs --desc demo
+	$(RUN) showcase.py --run runs --desc demo
+
+test: $(VENV)/.installed-tests
+	$(RUN) -m pytest -n 2 -m "not slow"
+
+test-slow: $(VENV)/.installed-tests
+	$(RUN) -m pytest -n 2 -m slow
+
+# Without an NVIDIA driver the CPU build of torch is taken: from the configured package index where it has one, else from PyTorch's own.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	command -v nvidia-smi >/dev/null || $(VENV)/bin/pip install -q torch==2.13.0+cpu \
+		|| $(VENV)/bin/pip install -q torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu
+	$(VENV)/bin/pip install -q -c constraints.txt -e ".[mesh,video,log]"
+	touch $@
+
+$(VENV)/.installed-tests: $(VENV)/.installed
+	$(VENV)/bin/pip install -q -c constraints.txt -e ".[mesh,video,log,test]"
+	touch $@
+
+.PHONY: demo test test-slow

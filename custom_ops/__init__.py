@@ -1,0 +1,11 @@
+"""Tensors in, tensors out: operations that PyTorch lacks, each defined by a readable reference and registered as `torch.ops.unposed.*`.
+
+The names below are functions; they hide the sub-packages of the same name, whose modules are reached by full path
+(`from custom_ops.upfirdn2d.reference import ...`).
+"""
+
+from custom_ops.bias_act import bias_act
+from custom_ops.triplane import decode_planes, sample_planes
+from custom_ops.upfirdn2d import downsample2d, filter2d, setup_filter, upfirdn2d, upsample2d
+
+__all__ = ['bias_act', 'decode_planes', 'downsample2d', 'filter2d', 'sample_planes', 'setup_filter', 'upfirdn2d', 'upsample2d']

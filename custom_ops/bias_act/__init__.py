@@ -1,0 +1,54 @@
+"""Bias, activation, gain and clamp in one call."""
+
+import torch
+from torch import Tensor
+
+from custom_ops.backend import choose
+from custom_ops.bias_act.reference import ACTIVATIONS, bias_act_reference
+
+__all__ = ['ACTIVATIONS', 'bias_act']
+
+
+def bias_act(
+    x: Tensor,
+    bias: Tensor | None = None,
+    act: str = 'linear',
+    *,
+    alpha: float | None = None,
+    gain: float | None = None,
+    clamp: float | None = None,
+    dim: int = 1,
+    backend: str = 'auto',
+) -> Tensor:
+    """clamp(gain * act(x + bias), -clamp, clamp), differentiable to any order.
+
+    x      any shape, any floating dtype; the result has its shape, dtype and memory format (and is x itself when there is nothing to do)
+    bias   [x.shape[dim]] or None
+    act    a key of ACTIVATIONS: linear, relu, lrelu, tanh, sigmoid, elu, selu, softplus, swish
+    alpha  slope of lrelu below zero (default 0.2); other activations take none
+    gain   None: the activation's own, which keeps the variance (sqrt(2) for relu, lrelu and swish, 1 for the others)
+    clamp  None: no clamp
+
+    Raises ValueError for an unknown activation, an alpha that the activation lacks, or a bias of the wrong shape.
+    """
+    choose('bias_act', backend, x.device)
+    return bias_act_reference(x, bias, act, alpha, gain, clamp, dim)
+
+
+def _op(
+    x: Tensor,
+    bias: Tensor | None = None,
+    act: str = 'linear',
+    alpha: float | None = None,
+    gain: float | None = None,
+    clamp: float | None = None,
+    dim: int = 1,
+) -> Tensor:
+    """The reference under the rule of registered operations: an output is never an input. (The dispatcher leaves out arguments at their defaults.)"""
+    y = bias_act_reference(x, bias, act, alpha, gain, clamp, dim)
+    return y.clone() if y is x else y
+
+
+_library = torch.library.Library('unposed', 'FRAGMENT')
+_library.define("bias_act(Tensor x, Tensor? bias=None, str act='linear', float? alpha=None, float? gain=None, float? clamp=None, int dim=1) -> Tensor")
+_library.impl('bias_act', _op, 'CompositeImplicitAutograd')

@@ -1,0 +1,46 @@
+"""The definition of sample_planes and decode_planes in plain PyTorch."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    'softplus': F.softplus,
+    'relu': F.relu,
+    'lrelu': lambda x: F.leaky_relu(x, 0.2),
+    'silu': F.silu,
+}
+
+
+def sample_planes_reference(planes: Tensor, points: Tensor, axes: Tensor) -> Tensor:
+    """See custom_ops.sample_planes."""
+    if planes.ndim != 5 or points.ndim != 3 or points.shape[2] != 3 or points.shape[0] != planes.shape[0]:
+        raise ValueError(f'planes must be [N, P, C, H, W] and points [N, M, 3]; found {tuple(planes.shape)} and {tuple(points.shape)}')
+    n, p, c, h, w = planes.shape
+    if axes.shape != (p, 2, 3):
+        raise ValueError(f'axes of shape {tuple(axes.shape)} do not fit {p} planes; they must be [{p}, 2, 3]')
+    m = points.shape[1]
+    # One row of the grid per plane: the planes of a sample become rows of the batch, so that a single call sees them all.
+    projected = points @ axes.to(points.dtype).reshape(p * 2, 3).t()
+    grid = projected.view(n, m, p, 2).transpose(1, 2).reshape(n * p, m, 1, 2)
+    sampled = F.grid_sample(planes.reshape(n * p, c, h, w), grid.to(planes.dtype), mode='bilinear', padding_mode='zeros', align_corners=False)
+    return sampled.view(n, p, c, m).mean(1).transpose(1, 2)
+
+
+def decode_planes_reference(
+    planes: Tensor, points: Tensor, axes: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str = 'softplus'
+) -> Tensor:
+    """See custom_ops.decode_planes."""
+    if activation not in ACTIVATIONS:
+        raise ValueError(f'no activation is called {activation!r}; there are: {", ".join(ACTIVATIONS)}')
+    if len(weights) != len(biases) or not weights:
+        raise ValueError(f'{len(weights)} weights and {len(biases)} biases were given; there must be one bias per weight, and at least one')
+    function = ACTIVATIONS[activation]
+    x = sample_planes_reference(planes, points, axes)
+    for index, (weight, bias) in enumerate(zip(weights, biases)):
+        if index:
+            x = function(x)
+        x = F.linear(x, weight, bias)
+    return x

@@ -1,0 +1,50 @@
+"""Two ranks train what one rank trains: the same draws exactly, the same weights up to the order of summation."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from tests.training.tiny import tiny_config, trainer_of
+from torch_utils.distributed import World
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS = 3
+
+RANK_PROGRAM = f"""
+import sys
+from pathlib import Path
+import torch
+from tests.training.tiny import tiny_config, trainer_of
+from torch_utils import distributed
+world = distributed.init_from_env('cpu')
+trainer, _ = trainer_of(tiny_config('ada.mode=ada', 'ada.initial=0.2', 'ada.interval=1'), Path(sys.argv[1]), world)
+for _ in range({STEPS}):
+    trainer.iterate()
+summary = trainer.statistics.reduce(world)
+if world.is_main:
+    torch.save({{'G': trainer.task.generator.state_dict(), 'D': trainer.task.discriminator.state_dict(), 'p': trainer.task.state_dict(),
+                'fake': summary['Loss/scores/fake']}}, sys.argv[1] + '/result.pt')
+distributed.finish()
+"""
+
+
+def test_two_ranks_equal_one(tmp_path: Path) -> None:
+    program = tmp_path / 'rank.py'
+    program.write_text(RANK_PROGRAM)
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', str(program), str(tmp_path)]
+    ran = subprocess.run(command, cwd=ROOT, env={**os.environ, 'PYTHONPATH': str(ROOT)}, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    both = torch.load(tmp_path / 'result.pt', weights_only=True)
+
+    alone, _ = trainer_of(tiny_config('ada.mode=ada', 'ada.initial=0.2', 'ada.interval=1'), tmp_path, World())
+    for _ in range(STEPS):
+        alone.iterate()
+    summary = alone.statistics.reduce(World())
+    assert summary['Loss/scores/fake']['num'] == both['fake']['num']
+    for key, network in (('G', alone.task.generator), ('D', alone.task.discriminator)):
+        for name, tensor in network.state_dict().items():
+            torch.testing.assert_close(both[key][name], tensor, rtol=2e-4, atol=2e-5, msg=lambda message: f'{name}: {message}')
+    assert both['p'] == alone.task.state_dict()

@@ -1,0 +1,185 @@
+"""Train a 3-D-aware image generator: python train.py --cfg photos --data photos.zip --outdir runs."""
+
+import contextlib
+import json
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import torch
+
+from dnnlib import config as configs
+from dnnlib.atomic import atomic_write
+from dnnlib.errors import MissingInputError, StopNow, UsageError, run_command
+from dnnlib.log import tee
+from dnnlib.runs import RunLock, check_writable, next_run_folder
+from dnnlib.units import format_bytes
+from torch_utils import checkpoint, distributed
+from torch_utils.interrupt import StopRequest
+from torch_utils.rng import Stream
+from torch_utils.summary import count_parameters, layer_table
+from training import hooks
+from training.build import Built, build
+from training.config import TrainingConfig
+from training.loop import Trainer
+from training.presets import PRESETS, find_preset
+
+OPTIONS_FILE = 'training_options.json'
+
+
+@click.command(context_settings={'max_content_width': 120})
+@click.option('--cfg', 'preset', metavar='NAME', help='Starting point: ' + ', '.join(PRESETS) + '.')
+@click.option('--data', metavar='PATH', help='Zip or folder written by dataset_tool.py, or synthetic:... (docs/data.md).')
+@click.option('--outdir', metavar='DIR', default='runs', show_default=True, help='Where run folders are made.')
+@click.option('--resume', metavar='RUN', help='Continue this run folder, bit for bit. Other options must be left out, except --kimg and --gpus.')
+@click.option('--gpus', type=click.IntRange(min=1), default=1, show_default=True, help='Processes on this node, one per GPU (or CPU without one).')
+@click.option('--batch', type=click.IntRange(min=1), help='Images per iteration, over all GPUs.')
+@click.option('--batch-gpu', type=click.IntRange(min=1), help='Images per GPU at a time; gradients are accumulated over the rest.')
+@click.option('--gamma', type=float, help='Weight of the R1 penalty.')
+@click.option('--kimg', type=float, help='Length of training in thousands of images.')
+@click.option('--tick', type=float, help='Thousands of images between log lines.')
+@click.option('--snap', type=click.IntRange(min=1), help='Log lines between snapshots.')
+@click.option('--metrics', metavar='NAMES', help="Metrics at every snapshot, separated by commas; 'none' for none.")
+@click.option('--seed', type=click.IntRange(min=0), help='Seed of everything random.')
+@click.option('--mirror', type=bool, help='Show images (and their cameras) mirrored half of the time.')
+@click.option('--aug', type=click.Choice(['noaug', 'ada', 'fixed']), help='Augmentation: none, adaptive strength, or the strength --p.')
+@click.option('--p', 'strength', type=click.FloatRange(0, 1), help='Augmentation strength for --aug fixed.')
+@click.option('--set', 'settings', metavar='NAME=VALUE', multiple=True, help='Change any setting, e.g. --set gan.r1_gamma=5; --dry-run lists them.')
+@click.option('--desc', metavar='TEXT', help='Goes into the name of the run folder.')
+@click.option('--device', metavar='NAME', help='cpu, cuda or mps; the fastest there is by default.')
+@click.option('--dry-run', '-n', is_flag=True, help='Print settings, layers and expected memory, and stop.')
+@click.option('--debug', is_flag=True, help='Show tracebacks.')
+def main(**options) -> None:
+    """Train a generator, or with --resume continue a run."""
+    if options['gpus'] > 1 and not distributed.is_launched():
+        distributed.launch(sys.argv, options['gpus'])
+    world = distributed.init_from_env(options['device'])
+    if options['resume']:
+        config, folder = _config_of_run(Path(options['resume'])), Path(options['resume'])
+        if options['kimg'] is not None:
+            config = replace(config, loop=replace(config.loop, kimg=options['kimg']))
+    else:
+        config, folder = configured(options), None
+    built = build(config)
+    if options['dry_run']:
+        print(describe(built))
+        return
+    if folder is None:
+        folder = world.all_gather_object(_new_run_folder(options, built, world) if world.is_main else None)[0]
+    _train(built, folder, world, resume=bool(options['resume']))
+
+
+def configured(options: dict) -> TrainingConfig:
+    """The preset with the command line's changes: the well-known flags first, then --set in order."""
+    if options['preset'] is None:
+        raise UsageError(f'Which preset? Give --cfg with one of {", ".join(PRESETS)}, or --resume with a run folder.')
+    config = find_preset(options['preset'])
+    flags = {
+        'data.path': options['data'],
+        'data.mirror': options['mirror'],
+        'loop.batch': options['batch'],
+        'loop.batch_gpu': options['batch_gpu'],
+        'loop.kimg': options['kimg'],
+        'loop.tick_kimg': options['tick'],
+        'loop.snapshot_ticks': options['snap'],
+        'loop.seed': options['seed'],
+        'gan.r1_gamma': options['gamma'],
+        'metrics.names': options['metrics'],
+        'ada.mode': options['aug'],
+        'ada.initial': options['strength'],
+    }
+    assignments = [f'{name}={value}' for name, value in flags.items() if value is not None]
+    return configs.override(config, [*assignments, *options['settings']])
+
+
+def describe(built: Built) -> str:
+    """What --dry-run prints: every setting, every layer, and the memory to expect."""
+    settings = '\n'.join(f'  {name} = {value}' for name, value in configs.flatten(built.config).items())
+    generator, discriminator = built.task.generator, built.task.discriminator
+    z = torch.zeros(1, generator.z_dim)
+    classes = torch.zeros(1, dtype=torch.int64) if built.config.generator.num_classes else None
+    camera = built.conditions.sample(Stream(0, 0, 'dry-run', (0,)), torch.device('cpu')).camera
+    image = generator(z, classes, camera)
+    sees = built.config.discriminator
+    judged = (image.image, image.image_raw if sees.see == 'dual' else None, classes, camera if sees.conditions_on_camera else None)
+    return '\n\n'.join(
+        [
+            f'Settings (change with --set NAME=VALUE):\n{settings}',
+            f'Generator:\n{layer_table(generator, z, classes, camera)}',
+            f'Discriminator:\n{layer_table(discriminator, *judged)}',
+            f'Data: {built.config.data.path}, {len(built.dataset)} images of {built.dataset.resolution} pixels, '
+            f'{built.dataset.num_classes} classes, {"with" if built.dataset.has_cameras else "without"} cameras',
+            f'Memory: about {format_bytes(expected_memory(built))} per device',
+        ]
+    )
+
+
+def expected_memory(built: Built) -> int:
+    """Bytes: weights, their average, gradients and two Adam moments, and what one micro-batch keeps for its backward pass."""
+    generator, discriminator = built.task.generator, built.task.discriminator
+    weights = 4 * (5 * count_parameters(generator) + 4 * count_parameters(discriminator))
+    rendering, synthesis = built.config.generator.rendering, built.config.generator.synthesis
+    rays = built.config.generator.render_resolution**2
+    # Per sample on a ray: point, three planes' features, hidden layers and outputs, each kept once more by an activation.
+    per_point = 2 * (3 + 4 * synthesis.plane_channels + sum(built.config.generator.radiance.hidden) + built.config.generator.radiance.features + 1)
+    planes = 2 * sum(r * r * 3 * width for r, width in synthesis.widths().items())
+    seen = 2 * sum(r * r * 4 * width for r, width in built.config.discriminator.widths().items())
+    per_image = rays * (rendering.samples_coarse + rendering.samples_fine) * per_point + planes + seen
+    return weights + 4 * per_image * (built.config.loop.batch_gpu or built.config.loop.batch)
+
+
+def _config_of_run(folder: Path) -> TrainingConfig:
+    options = folder / OPTIONS_FILE
+    if not options.is_file():
+        raise MissingInputError(f'{folder} is not a run folder: there is no {OPTIONS_FILE} in it.')
+    return configs.from_dict(TrainingConfig, json.loads(options.read_text()))
+
+
+def _new_run_folder(options: dict, built: Built, world: distributed.World) -> Path:
+    data = Path(built.config.data.path.partition('?')[0].replace(':', '-')).stem
+    parts = [built.config.preset, data, f'gpus{world.size}', f'batch{built.config.loop.batch}', options['desc']]
+    outdir = Path(options['outdir'])
+    check_writable(outdir, needed_bytes=8 * expected_weights(built))
+    folder = next_run_folder(outdir, '-'.join(part for part in parts if part))
+    with atomic_write(folder / OPTIONS_FILE, 'w') as file:
+        json.dump(configs.to_dict(built.config), file, indent=2)
+    return folder
+
+
+def expected_weights(built: Built) -> int:
+    """Bytes of a training state: weights, average and Adam moments."""
+    return 4 * (4 * count_parameters(built.task.generator) + 3 * count_parameters(built.task.discriminator))
+
+
+def _train(built: Built, folder: Path, world: distributed.World, resume: bool) -> None:
+    config = built.config
+    optimisers = {'generator': config.generator_optimiser, 'discriminator': config.discriminator_optimiser}
+    trainer = Trainer(built.task, built.loader, config.loop, optimisers, world, folder)
+    if resume:
+        newest = checkpoint.newest_state(folder)
+        if newest is None:
+            raise MissingInputError(f'{folder} holds no complete training state yet. Start the run again without --resume.')
+        trainer.resume(newest)
+    with contextlib.ExitStack() as stack:
+        if world.is_main:
+            stack.enter_context(RunLock(folder))
+            stack.enter_context(tee(folder / 'log.txt'))
+            print(f'{"Continuing" if resume else "Training"} {folder} at {trainer.nimg / 1000:.1f} kimg, until {config.loop.kimg:g} kimg.')
+        stop = stack.enter_context(StopRequest())
+        happenings = [
+            hooks.Log(folder, show_bar=sys.stderr.isatty()),
+            hooks.Pictures(folder, built),
+            hooks.Weights(folder, built),
+            hooks.Metrics(folder, built),
+        ]
+        trainer.run(happenings, stop)
+        if stop.requested:
+            raise StopNow(f'{folder} is saved at {trainer.nimg / 1000:.1f} kimg. Continue with: python train.py --resume {folder}', stop.exit_code)
+        if world.is_main:
+            print(f'Finished. Pictures, weights and metrics are in {folder}.')
+
+
+if __name__ == '__main__':
+    run_command(main)

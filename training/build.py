@@ -1,0 +1,82 @@
+"""Where everything meets: data and configuration become networks, a task, a loader. Nothing else constructs them for training."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from dnnlib.errors import DataError, UsageError
+from training.augment.controller import AdaController
+from training.augment.pipe import AugmentPipe
+from training.config import TrainingConfig
+from training.data.archive import ImageSet, open_dataset
+from training.data.loader import Loader, LoaderConfig
+from training.networks.discriminator import Discriminator
+from training.networks.generator3d import Generator3D
+from training.tasks.conditions import ConditionSource, DrawnConditions, LabelledConditions
+from training.tasks.gan import GanTask
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A run, ready for the loop."""
+
+    config: TrainingConfig  # resolved: what the data decide is filled in
+    dataset: ImageSet
+    class_names: tuple[str, ...]
+    loader: Loader
+    task: GanTask
+    conditions: ConditionSource
+    example_cameras: Tensor | None  # [D, 25], of the data, when fakes are seen from there
+
+
+def build(config: TrainingConfig) -> Built:
+    """Open the data, fit the configuration to them, construct networks and task under the run's seed.
+
+    Raises MissingInputError, DataError or UsageError when the data are not there or do not fit the configuration.
+    """
+    if not config.data.path:
+        raise UsageError('No data. Give --data a zip or a folder that dataset_tool.py wrote, or a synthetic set such as synthetic:car.')
+    dataset = open_dataset(config.data.path)
+    config = fit_to_data(config, dataset)
+    # The global generator is used for initial weights alone, and put back as it was.
+    with torch.random.fork_rng():
+        torch.random.manual_seed(config.loop.seed)
+        generator, discriminator = Generator3D(config.generator), Discriminator(config.discriminator)
+    conditions = conditions_for(config, dataset)
+    task = GanTask(config.gan, generator, discriminator, conditions, AugmentPipe(config.augment), AdaController(config.ada))
+    return Built(
+        config=config,
+        dataset=dataset,
+        class_names=tuple(dataset.class_names) if config.generator.num_classes else (),
+        loader=Loader(dataset, config.loop.seed, LoaderConfig(mirror=config.data.mirror)),
+        task=task,
+        conditions=conditions,
+        example_cameras=conditions.cameras if isinstance(conditions, LabelledConditions) else None,
+    )
+
+
+def fit_to_data(config: TrainingConfig, dataset: ImageSet) -> TrainingConfig:
+    """Fill in resolution and number of classes; refuse a configuration that the data cannot serve."""
+    num_classes = dataset.num_classes if config.data.use_classes else 0
+    needs_cameras = config.cameras is None or config.discriminator.conditions_on_camera
+    if needs_cameras and not dataset.has_cameras:
+        raise DataError(
+            f'{config.data.path} has no cameras in its labels, and preset {config.preset or "(none)"} needs them. Use --cfg photos, which draws '
+            'cameras from a law, or make the data set with cameras (docs/data.md).'
+        )
+    size = dataset.resolution
+    generator = replace(config.generator, num_classes=num_classes, image_resolution=size)
+    if generator.superres is None:
+        generator = replace(generator, render_resolution=size)
+    return replace(
+        config, generator=generator, discriminator=replace(config.discriminator, num_classes=num_classes, image_resolution=size)
+    )
+
+
+def conditions_for(config: TrainingConfig, dataset: ImageSet) -> ConditionSource:
+    """What generated images are asked to be when they are to resemble the data: in training, and for metrics."""
+    classes = torch.from_numpy(dataset.classes()).long() if config.generator.num_classes else None
+    if config.cameras is not None:
+        return DrawnConditions(classes, config.cameras)
+    return LabelledConditions(classes, torch.from_numpy(dataset.cameras()).float(), mirror=config.data.mirror)

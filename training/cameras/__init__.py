@@ -1,0 +1,1 @@
+"""Cameras: the type, the strangers' conventions, how cameras are drawn, moved and turned into rays. Knows no image and no network."""

@@ -1,0 +1,46 @@
+"""The whole configuration of a training run: one frozen dataclass, composed of those that stand beside what they configure."""
+
+from dataclasses import dataclass, field
+
+from training.augment.controller import AdaConfig
+from training.augment.pipe import AugmentConfig
+from training.cameras.distributions import LawConfig
+from training.loop import LoopConfig, OptimiserConfig
+from training.networks.discriminator import DiscriminatorConfig
+from training.networks.generator3d import GeneratorConfig
+from training.tasks.gan import GanConfig
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """Where the photographs are and how they are shown."""
+
+    path: str = ''  # zip, folder, or 'synthetic:...'
+    mirror: bool = False  # show each image (and its camera) left-right flipped half of the time
+    use_classes: bool = True  # condition on the classes that the data have
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """Metrics computed at every snapshot."""
+
+    names: tuple[str, ...] = ()
+    num: int = 2000  # images
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """What `training_options.json` and the header of every weights file hold."""
+
+    preset: str = ''
+    data: DataConfig = field(default_factory=DataConfig)
+    cameras: LawConfig | None = None  # where fakes are seen from; None: the data's camera labels
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    gan: GanConfig = field(default_factory=GanConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    ada: AdaConfig = field(default_factory=AdaConfig)
+    generator_optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(learning_rate=0.0025))
+    discriminator_optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(learning_rate=0.002))
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)

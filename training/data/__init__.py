@@ -1,0 +1,1 @@
+"""Images with what is known about them (class, camera): reading, ordering, loading, generating, converting."""

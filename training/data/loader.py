@@ -1,0 +1,107 @@
+"""Batches of tensors from a set of images: which items, mirrored or not, is a pure function of (seed, position)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dnnlib.errors import DataError
+from torch_utils.rng import Stream
+from training.cameras.convention import from_eg3d
+from training.data.image_set import ImageSet
+from training.data.item import Batch, Item
+from training.data.order import indices_at
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderConfig:
+    """`mirror`: flip each image, with its camera, with probability 1/2. `cache_bytes`: sets whose pixels fit are kept decoded in memory."""
+
+    mirror: bool = False
+    cache_bytes: int = 2 << 30
+
+
+def make_batch(items: Sequence[Item], indices: np.ndarray, flips: np.ndarray | None = None) -> Batch:
+    """Items as tensors; where `flips` (bool [N]) is true, the image is flipped left-right and its camera mirrored.
+
+    Raises DataError if some of the items have a class or a camera and others do not.
+    """
+    flips = np.zeros(len(items), dtype=bool) if flips is None else np.asarray(flips, dtype=bool)
+    pixels = np.stack([item.image[:, :, ::-1] if flip else item.image for item, flip in zip(items, flips, strict=True)])
+    images = torch.from_numpy(pixels).to(torch.float32).div_(127.5).sub_(1)
+    return Batch(images=images, classes=_classes(items), camera=_camera(items, flips), indices=np.asarray(indices, dtype=np.int64))
+
+
+def _classes(items: Sequence[Item]) -> torch.Tensor | None:
+    known = [item.class_id for item in items if item.class_id is not None]
+    if len(known) not in (0, len(items)):
+        raise DataError(f'{len(items) - len(known)} of {len(items)} items have no class while the others have one; check the set with dataset_tool.py --check.')
+    return torch.tensor(known, dtype=torch.int64) if known else None
+
+
+def _camera(items: Sequence[Item], flips: np.ndarray):
+    known = [item.camera25 for item in items if item.camera25 is not None]
+    if len(known) not in (0, len(items)):
+        raise DataError(f'{len(items) - len(known)} of {len(items)} items have no camera while the others have one; check the set with dataset_tool.py --check.')
+    if not known:
+        return None
+    camera = from_eg3d(torch.from_numpy(np.stack(known).astype(np.float32)))
+    mirrored = camera.mirrored()
+    chosen = torch.from_numpy(flips)[:, None, None]
+    return type(camera)(
+        world_from_camera=torch.where(chosen, mirrored.world_from_camera, camera.world_from_camera),
+        intrinsics=torch.where(chosen, mirrored.intrinsics, camera.intrinsics),
+    )
+
+
+class Loader:
+    """Training batches. Position p of the run shows item `indices_at(seed, p)`, whatever the batch size, the ranks or the interruptions.
+
+    dataset: what `open_dataset` returns; seed: the seed of the run.
+    """
+
+    def __init__(self, dataset: ImageSet, seed: int, config: LoaderConfig = LoaderConfig()) -> None:
+        if len(dataset) == 0:
+            raise DataError(f'{dataset.name} holds no images.')
+        self.dataset = dataset
+        self.seed = seed
+        self.config = config
+        self._kept: dict[int, Item] | None = {} if self._bytes() <= config.cache_bytes else None
+
+    def _bytes(self) -> int:
+        return len(self.dataset) * 3 * self.dataset.resolution**2
+
+    def item(self, index: int) -> Item:
+        """Item `index` of the set, kept in memory after the first time if the set is small enough."""
+        if self._kept is None:
+            return self.dataset[index]
+        if index not in self._kept:
+            self._kept[index] = self.dataset[index]
+        return self._kept[index]
+
+    def batch(self, nimg: int, rows: Sequence[int]) -> Batch:
+        """Rows `rows` (global row numbers) of the batch that is seen after `nimg` images.
+
+        A rank asks for its own rows; together the ranks see what one rank alone would see.
+        """
+        positions = nimg + np.asarray(rows, dtype=np.int64)
+        indices = indices_at(self.seed, positions, len(self.dataset))
+        return make_batch([self.item(int(i)) for i in indices], indices, self._flips(positions))
+
+    def _flips(self, positions: np.ndarray) -> np.ndarray | None:
+        if not self.config.mirror:
+            return None
+        # Addressed by the position alone, so that another batch size draws the same flips.
+        stream = Stream(seed=self.seed, step=0, phase='data', rows=tuple(int(p) for p in positions))
+        return stream.bernoulli('mirror', 0.5).cpu().numpy()
+
+
+def batches_in_order(dataset: ImageSet, batch_size: int, limit: int | None = None) -> Iterator[Batch]:
+    """Every item once (the first `limit`), in the order of the set, not mirrored: for metrics and pictures of real images."""
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    for start in range(0, count, batch_size):
+        indices = np.arange(start, min(start + batch_size, count), dtype=np.int64)
+        yield make_batch([dataset[int(i)] for i in indices], indices)

@@ -1,0 +1,111 @@
+"""Synthetic data sets by name: toyworld scenes, one picture of each.
+
+    synthetic:car?poses=wide&background=white&resolution=32&count=3000&seed=0
+
+Before the question mark: `toyworld8` (all eight classes) or class names with commas. After it, all optional: poses (wide, narrow, uniform,
+sphere), background (white, env), resolution, count, seed. The same name gives the same bits everywhere, and picture i of a longer set is
+picture i of a shorter one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields
+
+from dnnlib.errors import UsageError, did_you_mean
+from training.data.image_set import ImageSet
+from training.data.item import Item
+from training.data.labels import Label
+from training.data.toyworld.catalogue import CATALOGUE
+from training.data.toyworld.world import Toyworld, ToyworldConfig
+
+PREFIX = 'synthetic:'
+ALL_CLASSES = 'toyworld8'
+# Raised whenever the bits change, so that a run is not resumed on other pictures.
+BITS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SyntheticConfig:
+    """A set by name: class names, and the values after the question mark. `resolution` in pixels, `count` in images."""
+
+    classes: tuple[str, ...]
+    poses: str = 'wide'
+    background: str = 'white'
+    resolution: int = 32
+    count: int = 8000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for what, value, low, high in (('resolution', self.resolution, 4, 1024), ('count', self.count, 1, 100_000_000), ('seed', self.seed, 0, 2**63)):
+            if not low <= value <= high:
+                raise UsageError(f'A synthetic set cannot have {what}={value}; it must lie in {low} .. {high}.')
+
+    def spec(self) -> str:
+        """The full name of the set."""
+        classes = ALL_CLASSES if self.classes == tuple(CATALOGUE) else ','.join(self.classes)
+        values = '&'.join(f'{f.name}={getattr(self, f.name)}' for f in fields(self) if f.name != 'classes')
+        return f'{PREFIX}{classes}?{values}'
+
+
+def parse_spec(spec: str) -> SyntheticConfig:
+    """The set that a name means. Raises UsageError, with the nearest known word, for anything unknown."""
+    classes, _, query = spec.removeprefix(PREFIX).partition('?')
+    known = {f.name: f for f in fields(SyntheticConfig) if f.name != 'classes'}
+    values: dict[str, str | int] = {}
+    for pair in filter(None, query.split('&')):
+        key, equals, value = pair.partition('=')
+        if key not in known:
+            raise UsageError(f'{spec!r}: unknown key {key!r}; known are {", ".join(known)}.{did_you_mean(key, known)}')
+        if not equals or not value or key in values:
+            raise UsageError(f'{spec!r}: {pair!r} must be key=value, each key once.')
+        values[key] = value if key in ('poses', 'background') else _whole_number(spec, key, value)
+    names = tuple(CATALOGUE) if classes == ALL_CLASSES else tuple(classes.split(','))
+    for name in names:
+        if name not in CATALOGUE:
+            raise UsageError(
+                f'{spec!r}: unknown class {name!r}; known are {ALL_CLASSES} (all) and {", ".join(CATALOGUE)}.{did_you_mean(name, [ALL_CLASSES, *CATALOGUE])}'
+            )
+    return SyntheticConfig(names, **values)
+
+
+def _whole_number(spec: str, key: str, value: str) -> int:
+    if not (value.isascii() and value.isdigit()):
+        raise UsageError(f'{spec!r}: {key}={value} is not a whole number.')
+    return int(value)
+
+
+class SyntheticImages(ImageSet):
+    """Pictures of toyworld, drawn when asked for (about a millisecond each at 32x32). `.world` and `.config` lead to the truth.
+
+    A set of a single class has no class labels.
+    """
+
+    def __init__(self, config: SyntheticConfig) -> None:
+        self.config = config
+        self.world = Toyworld(ToyworldConfig(config.classes, config.poses, config.background, config.seed))
+        self.name = '-'.join(config.classes) if config.classes != tuple(CATALOGUE) else ALL_CLASSES
+        self.resolution = config.resolution
+        self.num_classes = len(config.classes) if len(config.classes) > 1 else 0
+        self.class_names = config.classes if len(config.classes) > 1 else ()
+        self.has_cameras = True
+
+    @classmethod
+    def from_spec(cls, spec: str) -> SyntheticImages:
+        """The set named `spec`. Raises UsageError."""
+        return cls(parse_spec(spec))
+
+    def __len__(self) -> int:
+        return self.config.count
+
+    def __getitem__(self, index: int) -> Item:
+        if not 0 <= index < len(self):
+            raise IndexError(f'item {index} of {len(self)}')
+        label = self.label(index)
+        return Item(self.world.image(index, self.resolution), label.class_id, label.camera25)
+
+    def label(self, index: int) -> Label:
+        return Label(self.world.class_id(index) if self.num_classes else None, self.world.camera25(index))
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(f'{self.config.spec()}#{BITS}'.encode()).hexdigest()

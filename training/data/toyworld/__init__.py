@@ -1,0 +1,1 @@
+"""Toyworld: procedural scenes of eight classes whose pose, depth, normals and class are known exactly."""

@@ -1,0 +1,28 @@
+"""Images for metrics: endlessly many, numbered, each a function of its number, under the training law of classes and cameras."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from torch_utils.rng import Stream
+from training.networks.generator3d import Generator3D
+from training.sampling import Truncation, sample
+from training.tasks.conditions import ConditionSource
+
+BATCH = 32
+
+
+def law_sampler(
+    generator: Generator3D, conditions: ConditionSource, device: torch.device | str, truncation: Truncation = Truncation(), seed: int = 0
+) -> Callable[[int, int], Tensor]:
+    """`images(start, count)` [count, 3, S, S] in [-1, 1]. Image i is the same whoever asks for it, in whatever company."""
+    device = torch.device(device)
+
+    def images(start: int, count: int) -> Tensor:
+        stream = Stream(seed, 0, 'evaluation', tuple(range(start, start + count)))
+        asked = conditions.sample(stream, device)
+        z = stream.normal('z', generator.config.z_dim, device=device)
+        return sample(generator, z, asked.classes, asked.camera, truncation=truncation, batch=BATCH).image
+
+    return images

@@ -1,0 +1,187 @@
+"""What happens beside training: log lines, pictures over time, weights files, metrics. Rank 0 writes; the others wait at the next collective."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from dnnlib.units import format_bytes, format_seconds
+from metrics.evaluate import append_results, compute
+from torch_utils.statistics import StatisticsWriter, peak_memory_bytes
+from training.build import Built
+from training.cameras.camera import Camera
+from training.evaluation import law_sampler
+from training.loop import Tick, Trainer
+from training.networks.generator3d import Generator3D
+from training.pictures.depth import depth_pictures
+from training.pictures.grid import save_picture, tile, to_pictures
+from training.sampling import latents, sample
+from training.snapshot import Snapshot, save_snapshot
+from torch_utils.rng import Stream
+
+COLUMNS = 8
+ROWS_WITHOUT_CLASSES = 4
+MOST_CLASS_ROWS = 20
+EVALUATION_BATCH = 32
+
+
+def name_of(trainer: Trainer) -> str:
+    """The number that files of this moment carry: thousands of images, six digits."""
+    return f'{trainer.nimg // 1000:06d}'
+
+
+@dataclass
+class Log:
+    """A line per tick on the console (and so in log.txt), stats.jsonl, TensorBoard; a progress bar where somebody watches."""
+
+    folder: Path
+    show_bar: bool
+    _writer: StatisticsWriter | None = field(default=None, init=False)
+    _bar: tqdm | None = field(default=None, init=False)
+
+    def at_start(self, trainer: Trainer) -> None:
+        if trainer.world.is_main:
+            self._writer = StatisticsWriter(self.folder)
+            total, done = trainer.config.kimg, trainer.nimg / 1000
+            self._bar = tqdm(total=total, initial=done, unit='kimg', disable=not self.show_bar, bar_format='{l_bar}{bar}| {n:.1f}/{total:.1f} kimg')
+
+    def at_tick(self, trainer: Trainer, tick: Tick) -> None:
+        if self._writer is None:
+            return
+        seconds_per_kimg = tick.seconds / max(tick.images / 1000, 1e-9)
+        memory = peak_memory_bytes()
+        progress = {
+            'Progress/kimg': trainer.nimg / 1000,
+            'Timing/sec_per_kimg': seconds_per_kimg,
+            'Timing/total_sec': trainer.seconds,
+            'Resources/peak_memory_gb': memory / 2**30,
+        }
+        self._writer.write(tick.statistics | {key: {'num': 1, 'mean': value, 'std': 0.0} for key, value in progress.items()}, trainer.nimg)
+        means = {name: values['mean'] for name, values in tick.statistics.items()}
+        self._bar.update(trainer.nimg / 1000 - self._bar.n)
+        self._bar.write(
+            f'kimg {trainer.nimg / 1000:<8.1f} time {format_seconds(trainer.seconds):<11s} sec/kimg {seconds_per_kimg:<7.2f} '
+            f'memory {format_bytes(memory):<9s} G {means.get("Loss/G/loss", float("nan")):<7.3f} D {means.get("Loss/D/loss", float("nan")):<7.3f} '
+            f'real {means.get("Loss/scores/real", float("nan")):<+7.2f} augment {means.get("Progress/augment", 0.0):.2f}'
+        )
+
+    def at_snapshot(self, trainer: Trainer) -> None:
+        pass
+
+
+@dataclass
+class Pictures:
+    """reals.png once; fakes000200.png, _raw.png and _depth.png at every snapshot, always of the same latents, classes and cameras."""
+
+    folder: Path
+    built: Built
+    _request: tuple[Tensor, Tensor | None, Camera] | None = field(default=None, init=False)
+
+    def at_start(self, trainer: Trainer) -> None:
+        if not trainer.world.is_main:
+            return
+        classes = class_rows(self.built)
+        reals = _real_pictures(self.built, classes)
+        save_picture(self.folder / 'reals.png', tile(to_pictures(reals), COLUMNS, len(reals) // COLUMNS))
+        count = len(reals)
+        z = latents(range(count), self.built.config.generator.z_dim)
+        conditions = self.built.conditions.sample(Stream(trainer.config.seed, 0, 'pictures', tuple(range(count))), torch.device('cpu'))
+        self._request = (z, None if classes is None else torch.tensor(classes).repeat_interleave(COLUMNS), conditions.camera)
+        if trainer.nimg == 0:
+            self._write(trainer, 'fakes_init')
+
+    def at_tick(self, trainer: Trainer, tick: Tick) -> None:
+        pass
+
+    def at_snapshot(self, trainer: Trainer) -> None:
+        if trainer.world.is_main:
+            self._write(trainer, f'fakes{name_of(trainer)}')
+
+    def _write(self, trainer: Trainer, stem: str) -> None:
+        z, classes, camera = self._request
+        output = sample(evaluated(trainer), *on(trainer.world.device, z, classes), camera.to(trainer.world.device), batch=EVALUATION_BATCH)
+        rows = len(z) // COLUMNS
+        for suffix, pictures in (
+            ('', to_pictures(output.image)),
+            ('_raw', to_pictures(output.image_raw)),
+            ('_depth', depth_pictures(output.depth, output.opacity)),
+        ):
+            save_picture(self.folder / f'{stem}{suffix}.png', tile(pictures, COLUMNS, rows))
+
+
+@dataclass
+class Weights:
+    """network-snapshot-000200.safetensors: what people do things with."""
+
+    folder: Path
+    built: Built
+
+    def at_start(self, trainer: Trainer) -> None:
+        pass
+
+    def at_tick(self, trainer: Trainer, tick: Tick) -> None:
+        pass
+
+    def at_snapshot(self, trainer: Trainer) -> None:
+        if not trainer.world.is_main:
+            return
+        cameras = self.built.example_cameras
+        snapshot = Snapshot(self.built.config, trainer.nimg / 1000, self.built.class_names, self.built.config.cameras)
+        path = self.folder / f'network-snapshot-{name_of(trainer)}.safetensors'
+        save_snapshot(path, evaluated(trainer), trainer.task.networks['discriminator'], snapshot, cameras)
+
+
+@dataclass
+class Metrics:
+    """metric-<name>.jsonl: one line per snapshot and metric, of the averaged generator under the training law of classes and cameras."""
+
+    folder: Path
+    built: Built
+
+    def at_start(self, trainer: Trainer) -> None:
+        pass
+
+    def at_tick(self, trainer: Trainer, tick: Tick) -> None:
+        pass
+
+    def at_snapshot(self, trainer: Trainer) -> None:
+        names = self.built.config.metrics.names
+        if not names or not trainer.world.is_main:
+            return
+        images = law_sampler(evaluated(trainer), self.built.conditions, trainer.world.device)
+        results = compute(names, images, self.built.dataset, num=self.built.config.metrics.num, device=trainer.world.device)
+        append_results(self.folder, results, snapshot=name_of(trainer))
+        for result in results:
+            tqdm.write(f'kimg {trainer.nimg / 1000:<8.1f} {result}')
+
+
+def evaluated(trainer: Trainer) -> Generator3D:
+    """The averaged generator."""
+    return trainer.averages['generator'].module
+
+
+def on(device: torch.device, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+    """The tensors on a device; None stays None."""
+    return tuple(None if tensor is None else tensor.to(device) for tensor in tensors)
+
+
+def class_rows(built: Built) -> list[int] | None:
+    """Which class each row of a picture grid shows; None without classes."""
+    count = built.config.generator.num_classes
+    return list(range(min(count, MOST_CLASS_ROWS))) if count else None
+
+
+def _real_pictures(built: Built, classes: list[int] | None) -> Tensor:
+    """[rows * COLUMNS, 3, S, S]: the first images of each class, or of the data set; short data sets repeat."""
+    dataset = built.dataset
+    if classes is None:
+        indices = [i % len(dataset) for i in range(COLUMNS * ROWS_WITHOUT_CLASSES)]
+    else:
+        indices = []
+        labels = dataset.classes()
+        for wanted in classes:
+            members = [i for i in range(len(dataset)) if labels[i] == wanted][:COLUMNS]
+            indices += [members[i % len(members)] for i in range(COLUMNS)]
+    return torch.stack([torch.from_numpy(dataset[i].image).float() / 127.5 - 1 for i in indices])

@@ -1,0 +1,219 @@
+"""The clock: accumulates gradients, steps optimisers, averages weights, counts images, and saves. It knows tasks only by their interface."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from dnnlib.errors import UsageError
+from torch_utils import checkpoint
+from torch_utils.distributed import World
+from torch_utils.ema import EMA, half_life_beta
+from torch_utils.gradients import check_finite_
+from torch_utils.interrupt import StopRequest
+from torch_utils.rng import Stream
+from torch_utils.statistics import Statistics
+from training import schedules
+from training.data.loader import Loader
+from training.task import Moment, Phase, Task
+
+
+@dataclass(frozen=True, slots=True)
+class OptimiserConfig:
+    """Adam (arXiv 1412.6980) without first-moment averaging, as is usual for GANs."""
+
+    learning_rate: float = 0.002
+    beta1: float = 0.0
+    beta2: float = 0.99
+    epsilon: float = 1e-8
+
+
+@dataclass(frozen=True, slots=True)
+class LoopConfig:
+    """Lengths are in thousands of real images (kimg); a tick is a line in the log, a snapshot is a set of files."""
+
+    kimg: float = 25000.0
+    batch: int = 32  # images per iteration, over all devices
+    batch_gpu: int | None = None  # images per device at a time; None: all of its share at once
+    tick_kimg: float = 4.0
+    snapshot_ticks: int = 50
+    keep_states: int = 2
+    seed: int = 0
+    ema_half_life_kimg: float = 10.0
+    ema_ramp_up: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.kimg < 0 or self.tick_kimg <= 0 or self.snapshot_ticks < 1:
+            raise UsageError(
+                f'loop: batch and snapshot_ticks must be at least 1, tick_kimg positive and kimg not negative; found batch={self.batch}, '
+                f'snapshot_ticks={self.snapshot_ticks}, tick_kimg={self.tick_kimg}, kimg={self.kimg}.'
+            )
+
+    def rows_per_device(self, world: World) -> int:
+        """This device's share of a batch; raises UsageError if the batch cannot be shared evenly."""
+        if self.batch % world.size:
+            raise UsageError(f'A batch of {self.batch} cannot be shared by {world.size} devices. Take a multiple of {world.size}.')
+        share = self.batch // world.size
+        if self.batch_gpu is not None and (self.batch_gpu < 1 or share % self.batch_gpu):
+            raise UsageError(f'--batch-gpu {self.batch_gpu} does not divide the {share} images that each device takes of a batch.')
+        return share
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What happened since the tick before."""
+
+    statistics: dict[str, dict[str, float]]  # {name: {num, mean, std}} over all ranks
+    images: int
+    seconds: float
+
+
+class Hook(Protocol):
+    """Something that happens beside training: files, pictures, metrics. Runs on every rank; writes on the main one."""
+
+    def at_start(self, trainer: 'Trainer') -> None: ...
+
+    def at_tick(self, trainer: 'Trainer', tick: Tick) -> None: ...
+
+    def at_snapshot(self, trainer: 'Trainer') -> None: ...
+
+
+class Trainer:
+    """The state of a run and the loop over it."""
+
+    def __init__(
+        self,
+        task: Task,
+        loader: Loader,
+        config: LoopConfig,
+        optimisers: dict[str, OptimiserConfig],
+        world: World,
+        folder: Path,
+    ) -> None:
+        self.task, self.loader, self.config, self.world, self.folder = task, loader, config, world, folder
+        self.share = config.rows_per_device(world)
+        for network in task.networks.values():
+            network.to(world.device).train()
+            world.broadcast_module_(network)
+        self.optimisers = {name: _adam(task.networks[name], optimisers[name], world) for name in task.networks}
+        self.averages = {name: EMA(task.networks[name]) for name in task.averaged}
+        self.statistics = Statistics()
+        self.nimg = 0
+        self.step = 0
+        self.seconds = 0.0  # of training, over all sessions of the run
+
+    # ---- one iteration ----
+
+    def iterate(self) -> None:
+        """One pass over the task's phases, each an optimiser step on one global batch."""
+        for phase in self.task.phases:
+            if self.step % phase.every == 0:
+                self._optimise(phase)
+        self.task.finish_step(self._moment('finish', ()), self.world)
+        half_life = schedules.ema_half_life_img(self.nimg + self.config.batch, self.config.ema_half_life_kimg, self.config.ema_ramp_up)
+        for name, average in self.averages.items():
+            average.update(self.task.networks[name], half_life_beta(self.config.batch, half_life))
+        self.nimg += self.config.batch
+        self.step += 1
+
+    def _optimise(self, phase: Phase) -> None:
+        for name, network in self.task.networks.items():
+            network.requires_grad_(name == phase.trains)
+        optimiser = self.optimisers[phase.trains]
+        optimiser.zero_grad(set_to_none=True)
+        for rows in self._micro_batches():
+            batch = self.loader.batch(self.nimg, rows).to(self.world.device)
+            for terms in self.task.terms(phase, batch, self._moment(phase.name, rows)):
+                (terms.sum() / self.share).backward()
+        network = self.task.networks[phase.trains]
+        self.world.all_reduce_mean_([parameter.grad for parameter in network.parameters() if parameter.grad is not None])
+        check_finite_(network.named_parameters(), phase.name, self.step)
+        optimiser.step()
+
+    def _micro_batches(self) -> list[tuple[int, ...]]:
+        """Global rows of this rank, cut into what the device takes at a time."""
+        first = self.world.rank * self.share
+        size = self.config.batch_gpu or self.share
+        return [tuple(range(start, start + size)) for start in range(first, first + self.share, size)]
+
+    def _moment(self, phase: str, rows: tuple[int, ...]) -> Moment:
+        stream = Stream(seed=self.config.seed, step=self.nimg, phase=phase, rows=rows)
+        return Moment(self.nimg, self.step, stream, self.statistics.report)
+
+    # ---- the whole run ----
+
+    def run(self, hooks: Sequence[Hook], stop: StopRequest) -> None:
+        """Train until the configured length or until asked to stop; either way the last state is on disk when this returns."""
+        for hook in hooks:
+            hook.at_start(self)
+        tick_images, tick_start = self.nimg, time.monotonic()
+        next_tick, next_snapshot = self._next(self.config.tick_kimg), self._next(self._snapshot_kimg)
+        stopping = self.nimg >= self.config.kimg * 1000
+        while not stopping:
+            self.iterate()
+            finished = self.nimg >= self.config.kimg * 1000
+            stopping = finished or self.world.any(stop.requested)
+            if self.nimg >= next_tick or stopping:
+                tick = Tick(self.statistics.reduce(self.world), self.nimg - tick_images, time.monotonic() - tick_start)
+                self.statistics.reset()
+                self.seconds += tick.seconds
+                for hook in hooks:
+                    hook.at_tick(self, tick)
+                tick_images, next_tick, tick_start = self.nimg, self._next(self.config.tick_kimg), time.monotonic()
+            if self.nimg >= next_snapshot or stopping:
+                self.save()
+                if finished or not stopping:  # somebody who pressed Ctrl-C waits for the state, not for pictures and metrics
+                    for hook in hooks:
+                        hook.at_snapshot(self)
+                next_snapshot, tick_start = self._next(self._snapshot_kimg), time.monotonic()
+
+    @property
+    def _snapshot_kimg(self) -> float:
+        return self.config.tick_kimg * self.config.snapshot_ticks
+
+    def _next(self, every_kimg: float) -> float:
+        """The first multiple of the interval that lies ahead: ticks fall on the same counts whether or not the run was interrupted."""
+        every = every_kimg * 1000
+        return (self.nimg // every + 1) * every
+
+    # ---- state ----
+
+    def parts(self) -> dict:
+        """Everything that training depends on; schedules and randomness are functions of nimg and need no place here."""
+        return {
+            'networks': {name: network.state_dict() for name, network in self.task.networks.items()},
+            'averages': {name: average.module.state_dict() for name, average in self.averages.items()},
+            'optimisers': {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+            'task': self.task.state_dict(),
+            'progress': {'nimg': self.nimg, 'step': self.step, 'seconds': self.seconds},
+        }
+
+    def save(self) -> None:
+        """Write training-state-<images seen>.pt; the older states beyond `keep_states` go."""
+        if self.world.is_main:
+            stem = f'training-state-{self.nimg:09d}'
+            checkpoint.save_state(self.folder, stem, self.parts(), {'nimg': self.nimg, 'world_size': self.world.size})
+            checkpoint.prune_states(self.folder, keep=self.config.keep_states)
+        self.world.barrier()
+
+    def resume(self, path: Path) -> None:
+        """Take up the state in `path`, strictly: a missing or extra part is an error."""
+        parts = checkpoint.load_state(path)
+        for name, network in self.task.networks.items():
+            network.load_state_dict(parts['networks'][name])
+            self.optimisers[name].load_state_dict(parts['optimisers'][name])
+        for name, average in self.averages.items():
+            average.module.load_state_dict(parts['averages'][name])
+        self.task.load_state_dict(parts['task'])
+        self.nimg, self.step = parts['progress']['nimg'], parts['progress']['step']
+        self.seconds = parts['progress']['seconds']
+
+
+def _adam(network: nn.Module, config: OptimiserConfig, world: World) -> torch.optim.Optimizer:
+    return torch.optim.Adam(
+        network.parameters(), lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=world.device.type != 'mps'
+    )

@@ -1,0 +1,17 @@
+"""R1 (Mescheder et al. 2018, arXiv 1801.04406, equation 9): the squared gradient of the discriminator at real images."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def r1_penalty(logits: Tensor, images: Sequence[Tensor]) -> Tensor:
+    """|d logit_n / d image_n|^2, summed over all `images` that the logits were computed from.
+
+    logits [N]; each image [N, C, H, W] with requires_grad, in the graph of `logits`. Returns [N], differentiable.
+    One backward pass serves the whole batch because logit n depends on image n; the minibatch-std channel couples samples
+    weakly, and as in the published implementations that coupling is counted in.
+    """
+    gradients = torch.autograd.grad(logits.sum(), list(images), create_graph=True)
+    return sum(gradient.square().sum(dim=(1, 2, 3)) for gradient in gradients)

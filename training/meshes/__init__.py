@@ -1,0 +1,1 @@
+"""A radiance field's surface as a triangle mesh: density on a grid, marching cubes, files."""

@@ -1,0 +1,1 @@
+"""Networks: flat modules that compute and do not remember; tensors in, tensors out."""

@@ -1,0 +1,171 @@
+"""The discriminator is see + trunk + heads: what it looks at, a residual pyramid that runs once, and what it is asked about the result.
+
+Residual StyleGAN2 discriminator (arXiv 1912.04958), dual discrimination (EG3D, arXiv 2112.07945, section 4.3), conditions by projection
+(arXiv 1802.05637).
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dnnlib.errors import UsageError
+from training.cameras.camera import Camera
+from training.networks.layers import LRELU_GAIN, Conv, Dense, lrelu
+from training.networks.mapping import Mapping, MappingConfig
+from training.networks.resample import conv_down, downsample
+from training.networks.synthesis import widths
+
+BRANCH_SCALE = math.sqrt(0.5)  # keeps the variance of a sum of two branches at 1
+
+
+@dataclass(frozen=True, slots=True)
+class DiscriminatorConfig:
+    image_resolution: int = 128
+    see: Literal['single', 'dual'] = 'dual'
+    num_classes: int = 0  # 0: no class
+    conditions_on_camera: bool = False
+    channel_base: int = 32768
+    channel_max: int = 512
+    channels: tuple[tuple[int, int], ...] = ()  # (resolution, width) pairs that override channel_base and channel_max
+    clamp: float | None = None  # activations are clamped to +-clamp: for 16-bit training
+    mbstd_group: int = 4  # samples per group of the minibatch standard deviation; 0: none
+    mbstd_grouping: Literal['strided', 'consecutive'] = 'strided'
+    mapping: MappingConfig = field(default_factory=lambda: MappingConfig(layers=8))
+
+    def __post_init__(self) -> None:
+        self.widths()
+        if self.mbstd_group < 0 or self.num_classes < 0:
+            raise UsageError('discriminator: mbstd_group and num_classes must be at least 0')
+
+    def widths(self) -> dict[int, int]:
+        return widths(self.image_resolution, self.channel_base, self.channel_max, self.channels, 'discriminator')
+
+
+class Discriminator(nn.Module):
+    """forward(image [N, 3, S, S], image_raw [N, 3, r, r] for a dual one, classes int64 [N], camera of N) -> logits [N]."""
+
+    def __init__(self, config: DiscriminatorConfig):
+        super().__init__()
+        channels = config.widths()
+        self.config = config
+        self.trunk = Trunk(6 if config.see == 'dual' else 3, channels, config)
+        self.realness = Realness(channels[4], config)
+
+    def forward(
+        self, image: Tensor, image_raw: Tensor | None = None, classes: Tensor | None = None, camera: Camera | None = None
+    ) -> Tensor:
+        return self.realness(self.trunk(self.see(image, image_raw)), classes, camera)
+
+    def see(self, image: Tensor, image_raw: Tensor | None = None) -> Tensor:
+        """[N, 3 or 6, S, S]: the picture, and for a dual discriminator the raw one at the same size beside it."""
+        if self.config.see == 'single':
+            return image
+        if image_raw is None:
+            raise UsageError('this discriminator is dual: it needs image_raw beside image')
+        if image_raw.shape[-2:] != image.shape[-2:]:
+            image_raw = F.interpolate(image_raw, size=image.shape[-2:], mode='bilinear', align_corners=False, antialias=True)
+        return torch.cat([image, image_raw], dim=1)
+
+
+class Trunk(nn.Module):
+    """x [N, K, S, S] -> features [N, 16 C4], flattened from [C4, 4, 4]; the minibatch standard deviation is its only look across samples."""
+
+    def __init__(self, in_channels: int, channels: dict[int, int], config: DiscriminatorConfig):
+        super().__init__()
+        self.from_image = Conv(in_channels, channels[config.image_resolution], 1, clamp=config.clamp)
+        self.blocks = nn.ModuleDict(
+            {f'r{r}': ResidualBlock(channels[r], channels[r // 2], config.clamp) for r in sorted(channels, reverse=True) if r > 4}
+        )
+        self.group, self.grouping = config.mbstd_group, config.mbstd_grouping
+        self.conv = Conv(channels[4] + (self.group > 0), channels[4], 3, clamp=config.clamp)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.from_image(x.contiguous(memory_format=torch.channels_last))
+        for block in self.blocks.values():
+            x = block(x)
+        if self.group:
+            x = torch.cat([x, minibatch_deviation(x, self.group, self.grouping)], dim=1)
+        return self.conv(x).flatten(1)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions beside a shortcut, and half the resolution; [N, I, R, R] -> [N, O, R/2, R/2]. Each branch is scaled by sqrt(1/2)."""
+
+    def __init__(self, in_channels: int, out_channels: int, clamp: float | None):
+        super().__init__()
+        self.conv0 = Conv(in_channels, in_channels, 3, clamp=clamp)
+        self.conv1 = ConvDown(in_channels, out_channels, clamp)
+        self.skip = SkipDown(in_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.skip(x) + self.conv1(self.conv0(x))
+
+
+class ConvDown(nn.Module):
+    """Filter, stride-2 3x3 convolution, lrelu of total gain 1, clamp to sqrt(1/2) of the usual: the branch scale is in the weights."""
+
+    def __init__(self, in_channels: int, out_channels: int, clamp: float | None):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.gain = LRELU_GAIN * BRANCH_SCALE
+        self.scale = 1 / math.sqrt(in_channels * 9)
+        self.clamp = None if clamp is None else clamp * BRANCH_SCALE
+
+    def forward(self, x: Tensor) -> Tensor:
+        return lrelu(conv_down(x, self.weight * (self.scale * self.gain), self.bias * self.gain), self.clamp)
+
+
+class SkipDown(nn.Module):
+    """Filter, every second sample, 1x1 convolution without bias, scaled by sqrt(1/2)."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 1, 1))
+        self.scale = BRANCH_SCALE / math.sqrt(in_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(downsample(x), self.weight * self.scale)
+
+
+class Realness(nn.Module):
+    """features [N, 16 C4], classes, camera -> logits [N]: a scalar, or with conditions a projection on what they are mapped to."""
+
+    def __init__(self, width: int, config: DiscriminatorConfig):
+        super().__init__()
+        conditional = config.num_classes > 0 or config.conditions_on_camera
+        self.dense = Dense(16 * width, width, lrelu=True)
+        self.out = Dense(width, width if conditional else 1)
+        self.mapping_network = None
+        if conditional:
+            self.mapping_network = Mapping(
+                z_dim=0, num_classes=config.num_classes, conditions_on_camera=config.conditions_on_camera,
+                out_features=width, config=config.mapping,
+            )
+
+    def forward(self, features: Tensor, classes: Tensor | None = None, camera: Camera | None = None) -> Tensor:
+        out = self.out(self.dense(features))
+        if self.mapping_network is None:
+            return out[:, 0]
+        condition = self.mapping_network(None, classes, camera)
+        return (out * condition).sum(dim=1) / math.sqrt(out.shape[1])
+
+
+def minibatch_deviation(x: Tensor, group: int, grouping: Literal['strided', 'consecutive']) -> Tensor:
+    """x [N, C, H, W] -> [N, 1, H, W]: how much the members of a sample's group differ, one number per group.
+
+    Biased standard deviation over the group, averaged over C, H, W (Progressive GAN, arXiv 1710.10196, section 3). A group has the largest
+    number of members that divides N and is not above `group`. 'strided': sample i is in group i mod (number of groups), as published;
+    'consecutive': neighbours are together. Which of the two separates several views of one scene depends on the batch's order.
+    """
+    rows = len(x)
+    members = max(g for g in range(1, min(group, rows) + 1) if rows % g == 0)
+    shape = (members, rows // members) if grouping == 'strided' else (rows // members, members)
+    axis = 0 if grouping == 'strided' else 1
+    deviation = (x.unflatten(0, shape).var(dim=axis, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+    per_sample = deviation.repeat(members) if grouping == 'strided' else deviation.repeat_interleave(members)
+    return per_sample[:, None, None, None].expand(-1, 1, *x.shape[2:])

@@ -1,0 +1,135 @@
+"""The generator: latent -> planes -> volume rendering -> picture. It caches nothing: planes once, then render as often as wanted."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from dnnlib.errors import UsageError
+from torch_utils.rng import Stream
+from training.cameras.camera import Camera
+from training.cameras.rays import rays
+from training.networks.mapping import Mapping, MappingConfig
+from training.networks.modulated import Noise
+from training.networks.outputs import Output
+from training.networks.radiance import Radiance, RadianceConfig
+from training.networks.superres import Superres, SuperresConfig
+from training.networks.synthesis import Synthesis, SynthesisConfig
+from training.rendering.planes import PLANE_AXES
+from training.rendering.renderer import RenderingConfig, render
+
+Field = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorConfig:
+    z_dim: int = 512
+    w_dim: int = 512
+    num_classes: int = 0  # 0: no class
+    conditions_on_camera: bool = False  # generator pose conditioning of EG3D, section 4.4
+    image_resolution: int = 128
+    render_resolution: int = 64  # rays per side
+    mapping: MappingConfig = field(default_factory=MappingConfig)
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+    radiance: RadianceConfig = field(default_factory=RadianceConfig)
+    rendering: RenderingConfig = field(default_factory=RenderingConfig)
+    superres: SuperresConfig | None = field(default_factory=SuperresConfig)  # None: the picture is the raw render
+
+    def __post_init__(self) -> None:
+        if min(self.z_dim, self.w_dim, self.image_resolution, self.render_resolution) < 1 or self.num_classes < 0:
+            raise UsageError('generator: z_dim, w_dim, image_resolution and render_resolution must be at least 1, num_classes at least 0')
+        if self.superres is not None:
+            self.superres.layout(self.render_resolution, self.image_resolution)
+        elif self.image_resolution != self.render_resolution:
+            raise UsageError(
+                f'generator: without super-resolution the picture is the render, but image_resolution is {self.image_resolution} '
+                f'and render_resolution {self.render_resolution}'
+            )
+
+
+class Generator3D(nn.Module):
+    """See the methods; shapes there. num_ws, z_dim, w_dim are plain attributes, `config` the frozen configuration that built it."""
+
+    def __init__(self, config: GeneratorConfig):
+        super().__init__()
+        axes = config.rendering.axes
+        self.config = config
+        self.z_dim, self.w_dim = config.z_dim, config.w_dim
+        self.synthesis = Synthesis(config.w_dim, len(PLANE_AXES[axes]), config.synthesis)
+        self.num_ws = self.synthesis.num_ws
+        self.mapping_network = Mapping(
+            z_dim=config.z_dim, num_classes=config.num_classes, conditions_on_camera=config.conditions_on_camera,
+            out_features=config.w_dim, config=config.mapping,
+        )
+        self.radiance = Radiance(config.synthesis.plane_channels, axes, config.radiance)
+        self.superres = None
+        if config.superres is not None:
+            self.superres = Superres(
+                config.radiance.features, config.w_dim, config.render_resolution, config.image_resolution, config.superres
+            )
+
+    @property
+    def w_avg(self) -> Tensor:
+        """[w_dim]: the running mean of w, towards which truncation draws."""
+        return self.mapping_network.w_avg
+
+    def track_w(self, ws: Tensor, beta: float = 0.998) -> None:
+        """Move w_avg towards the mean of ws: w_avg <- mean + beta (w_avg - mean). Forward never does; the training task decides."""
+        self.mapping_network.track_(ws, beta)
+
+    def mapping(
+        self, z: Tensor, classes: Tensor | None = None, camera: Camera | None = None,
+        truncation_psi: float = 1.0, truncation_cutoff: int | None = None,
+    ) -> Tensor:
+        """z [N, z_dim], classes int64 [N], the camera to condition on (not the one to render with) -> ws [N, num_ws, w_dim].
+
+        No camera, for a network that conditions on one: 25 zeros are embedded. Missing classes raise UsageError.
+        """
+        w = self.mapping_network(z, classes, camera)
+        return self.mapping_network.truncate(w[:, None].expand(-1, self.num_ws, -1), truncation_psi, truncation_cutoff)
+
+    def planes(self, ws: Tensor, noise: Noise = 'const', stream: Stream | None = None) -> Tensor:
+        """ws [N, num_ws, w_dim] -> planes [N, P, C, H, W]; `noise` 'random' draws from `stream`, an address per layer."""
+        return self.synthesis(ws, noise, stream)
+
+    def field(self, planes: Tensor) -> Field:
+        """field(points [N, M, 3] world, directions, ignored) -> raw density [N, M, 1], features [N, M, F]."""
+        side = self.config.rendering.box_side
+
+        def evaluate(points: Tensor, directions: Tensor | None = None) -> tuple[Tensor, Tensor]:
+            return self.radiance(planes, points, side)
+
+        return evaluate
+
+    def density(self, planes: Tensor, points: Tensor) -> Tensor:
+        """points [N, M, 3] in world units -> density before its activation [N, M, 1]."""
+        return self.field(planes)(points)[0]
+
+    def render(
+        self, planes: Tensor, ws: Tensor, camera: Camera, resolution: int | None = None, stream: Stream | None = None
+    ) -> Output:
+        """Cast resolution^2 rays (None: config.render_resolution) per camera. Without a stream the result is deterministic."""
+        side = resolution or self.config.render_resolution
+        rendered = render(self.field(planes), rays(camera, side), self.config.rendering, stream)
+        features, depth, opacity = (picture(t, side) for t in (rendered.features, rendered.depth, rendered.opacity))
+        image = image_raw = features[:, :3]
+        if self.superres is not None:
+            image, image_raw = self.superres(image_raw, features, ws[:, -1], stream)
+        return Output(image, image_raw, depth, opacity)
+
+    def forward(
+        self, z: Tensor, classes: Tensor | None = None, camera: Camera | None = None, *, conditioning_camera: Camera | None = None,
+        truncation_psi: float = 1.0, truncation_cutoff: int | None = None, noise: Noise = 'const',
+        resolution: int | None = None, stream: Stream | None = None,
+    ) -> Output:
+        """mapping, planes and render in one; `conditioning_camera` None: the rendering camera."""
+        if camera is None:
+            raise UsageError('the generator needs a camera to render with')
+        conditioning = camera if conditioning_camera is None else conditioning_camera
+        ws = self.mapping(z, classes, conditioning, truncation_psi, truncation_cutoff)
+        return self.render(self.planes(ws, noise, stream), ws, camera, resolution, stream)
+
+
+def picture(values: Tensor, side: int) -> Tensor:
+    """[N, side^2, C], row-major -> [N, C, side, side]; a view, channels last in memory."""
+    return values.transpose(1, 2).unflatten(2, (side, side))

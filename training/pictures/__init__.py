@@ -1,0 +1,1 @@
+"""Tensors made visible: grids of pictures, depth as colours, frames as video."""

@@ -1,0 +1,160 @@
+"""Named starting points: `--cfg NAME`. A preset is a whole TrainingConfig; what the data decide (resolution, classes) is filled in by build.py."""
+
+from dataclasses import dataclass, replace
+
+from dnnlib.errors import UsageError, did_you_mean
+from training.augment.pipe import AUGMENT_PRESETS
+from training.cameras.distributions import Gaussian
+from training.config import DataConfig, MetricsConfig, TrainingConfig
+from training.loop import LoopConfig, OptimiserConfig
+from training.networks.discriminator import DiscriminatorConfig
+from training.networks.generator3d import GeneratorConfig
+from training.networks.mapping import MappingConfig
+from training.networks.radiance import OutsidePrior, RadianceConfig
+from training.networks.superres import SuperresConfig
+from training.networks.synthesis import SynthesisConfig
+from training.rendering.renderer import RenderingConfig
+from training.augment.controller import AdaConfig
+from training.tasks.gan import GanConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A configuration and one sentence on what it is for."""
+
+    caption: str
+    config: TrainingConfig
+
+
+def find_preset(name: str) -> TrainingConfig:
+    """The configuration called `name`; raises UsageError that lists the presets."""
+    if name not in PRESETS:
+        listed = '\n'.join(f'  {key:10s} {preset.caption}' for key, preset in PRESETS.items())
+        raise UsageError(f"There is no preset '{name}'.{did_you_mean(name, PRESETS)} The presets are\n{listed}")
+    return PRESETS[name].config
+
+
+# Two sizes for a processor without a GPU. Widths fall towards fine resolutions: that is where the pixels, and so the time, are.
+_DEMO_WIDTHS = ((4, 64), (8, 64), (16, 48), (32, 32))
+
+
+def _demo() -> TrainingConfig:
+    return TrainingConfig(
+        preset='demo',
+        data=DataConfig(path='synthetic:car?poses=wide&background=white&resolution=32&count=3000&seed=0'),
+        generator=GeneratorConfig(
+            z_dim=64,
+            w_dim=64,
+            image_resolution=32,
+            render_resolution=32,
+            mapping=MappingConfig(layers=2, lr_multiplier=0.1),
+            synthesis=SynthesisConfig(plane_resolution=32, plane_channels=8, channels=_DEMO_WIDTHS),
+            radiance=RadianceConfig(hidden=(24,), features=3, outside=OutsidePrior(strength=6.0, radius=0.5)),
+            # The object fits a ball of radius 0.9 and is seen from 2.7: the ray is sampled where it can meet it.
+            rendering=RenderingConfig(
+                samples_coarse=16, samples_fine=0, near=1.75, far=3.65, box_side=1.8, white_background=True, density_scale=8.0
+            ),
+            superres=None,
+        ),
+        discriminator=DiscriminatorConfig(
+            image_resolution=32,
+            see='single',
+            conditions_on_camera=True,
+            channels=_DEMO_WIDTHS,
+            mapping=MappingConfig(layers=2, lr_multiplier=0.1),
+        ),
+        gan=GanConfig(r1_gamma=1.0, r1_every=8, density_weight=0.0),
+        generator_optimiser=OptimiserConfig(learning_rate=0.0015),
+        discriminator_optimiser=OptimiserConfig(learning_rate=0.001),
+        loop=LoopConfig(kimg=14.0, batch=16, tick_kimg=0.5, snapshot_ticks=4, ema_half_life_kimg=3.0, ema_ramp_up=0.1),
+        metrics=MetricsConfig(names=('fd_photo',), num=500),
+    )
+
+
+_PHOTO_WIDTHS = ((4, 96), (8, 96), (16, 64), (32, 48))
+_PHOTO_D_WIDTHS = ((4, 128), (8, 96), (16, 64), (32, 32), (64, 24))
+
+
+def _photos() -> TrainingConfig:
+    return TrainingConfig(
+        preset='photos',
+        data=DataConfig(mirror=True),
+        # Nobody knows these cameras. A photographer stands in front of the subject, a little to one side: a guess that shows some relief.
+        cameras=Gaussian(radius=2.7, fov_x_deg=36.0, yaw_std_deg=20.0, pitch_mean_deg=6.0, pitch_std_deg=8.0),
+        generator=GeneratorConfig(
+            z_dim=128,
+            w_dim=128,
+            image_resolution=32,
+            render_resolution=32,
+            mapping=MappingConfig(layers=2, lr_multiplier=0.1),
+            synthesis=SynthesisConfig(plane_resolution=32, plane_channels=12, channels=_PHOTO_WIDTHS),
+            radiance=RadianceConfig(hidden=(32,), features=3),
+            rendering=RenderingConfig(samples_coarse=16, samples_fine=0, near=1.8, far=3.8, box_side=2.0, density_scale=8.0),
+            superres=None,
+        ),
+        discriminator=DiscriminatorConfig(
+            image_resolution=32, see='single', channels=_PHOTO_D_WIDTHS[:4], mapping=MappingConfig(layers=2, lr_multiplier=0.1)
+        ),
+        gan=GanConfig(r1_gamma=0.5, r1_every=8, density_weight=0.0),
+        augment=AUGMENT_PRESETS['bgc'],
+        generator_optimiser=OptimiserConfig(learning_rate=0.0015),
+        discriminator_optimiser=OptimiserConfig(learning_rate=0.001),
+        loop=LoopConfig(kimg=200.0, batch=16, tick_kimg=1.0, snapshot_ticks=10, ema_half_life_kimg=5.0, ema_ramp_up=0.1),
+        metrics=MetricsConfig(names=('fd_photo',), num=2000),
+    )
+
+
+def _ffhq() -> TrainingConfig:
+    """EG3D at its published size (arXiv 2112.07945, sections 4 and 5), with correct plane axes and R1 on the real image."""
+    return TrainingConfig(
+        preset='ffhq',
+        data=DataConfig(mirror=True, use_classes=False),
+        generator=GeneratorConfig(
+            conditions_on_camera=True,
+            image_resolution=512,
+            render_resolution=64,
+            superres=SuperresConfig(channels=(256, 128), input_resolution=128),
+            rendering=RenderingConfig(samples_coarse=48, samples_fine=48, near=2.25, far=3.3, box_side=1.0),
+        ),
+        discriminator=DiscriminatorConfig(image_resolution=512, see='dual', conditions_on_camera=True),
+        gan=GanConfig(r1_gamma=1.0, blur_fade_kimg=200.0),
+        metrics=MetricsConfig(names=('fid50k_full',), num=50000),
+    )
+
+
+def _afhq() -> TrainingConfig:
+    base = _ffhq()
+    return replace(
+        base,
+        preset='afhq',
+        gan=replace(base.gan, r1_gamma=5.0, camera_swap_final=0.8),
+        augment=AUGMENT_PRESETS['eg3d'],
+        ada=AdaConfig(target=0.6),
+    )
+
+
+def _shapenet() -> TrainingConfig:
+    base = _ffhq()
+    return replace(
+        base,
+        preset='shapenet',
+        data=DataConfig(mirror=False, use_classes=False),
+        generator=replace(
+            base.generator,
+            conditions_on_camera=False,
+            image_resolution=128,
+            superres=SuperresConfig(channels=(128, 64), input_resolution=64),
+            rendering=RenderingConfig(samples_coarse=64, samples_fine=64, near=0.1, far=2.6, box_side=1.6, white_background=True),
+        ),
+        discriminator=replace(base.discriminator, image_resolution=128),
+        gan=replace(base.gan, r1_gamma=0.3),
+    )
+
+
+PRESETS: dict[str, Preset] = {
+    'demo': Preset('one class on white with known cameras, 32x32, minutes on one processor core', _demo()),
+    'photos': Preset('photographs without cameras, by class if they have any, 32x32, an hour on a processor', _photos()),
+    'ffhq': Preset('EG3D on faces with cameras, 512x512, eight GPUs', _ffhq()),
+    'afhq': Preset('EG3D on animal faces with cameras and few images, 512x512, eight GPUs', _afhq()),
+    'shapenet': Preset('EG3D on rendered cars with cameras, 128x128, eight GPUs', _shapenet()),
+}

@@ -1,0 +1,186 @@
+"""Volume rendering of a radiance field: `render(field, rays, config, stream)`.
+
+What happens, in order: bounds of every ray (absolute, or where it crosses the box); coarse samples; the field; fine samples where the coarse
+ones stopped light (if any are asked for); light is followed through all samples (compositing.py); features over the background; and the result,
+which lies in [0, 1] for a field with features in [0, 1], is mapped to image range by `2 x - 1`. That holds for every model and rule: features
+of a Rendered are in [-1, 1], and a white background is +1 on all channels, a black one (none) is -1.
+
+Two rules. 'unposed': samples in the middles of cells, light followed over the whole of [near, far], importance weights on their own segments,
+every ray's result a function of that ray. 'EG3D_2022' reproduces the published weights' renderer: samples at near + (k + u) (far - near) / (S - 1),
+light followed from first to last sample, importance half a step early, rays that miss the box given the bounds of the whole batch, depth clamped
+to the range of the whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from dnnlib.errors import UsageError
+from torch_utils.rng import Stream
+from training.cameras.rays import Rays
+from training.rendering import compositing, sampling
+from training.rendering.background import over_background
+from training.rendering.box import Box
+
+Field = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
+"""points [N, M, 3] (world), directions [N, M, 3] or None -> raw density [N, M, 1], features [N, M, C] in [0, 1]."""
+
+POINTS_PER_CHUNK = {'cpu': 2**14, 'cuda': 2**19}  # per image; what a decoder keeps for them fits the cache or a small part of the memory
+
+
+@dataclass(frozen=True, slots=True)
+class RenderingConfig:
+    """How a field is rendered. Lengths are world units."""
+
+    samples_coarse: int = 48
+    samples_fine: int = 48  # 0: the coarse samples only
+    near: float | Literal['box'] = 'box'
+    far: float | Literal['box'] = 'box'
+    box_side: float = 1.0
+    axes: Literal['three_planes', 'EG3D_2022'] = 'three_planes'  # read by the networks; see planes.py
+    white_background: bool = False
+    density_shift: float = 1.0  # density = density_scale * softplus(raw - density_shift)
+    density_scale: float = 1.0
+    depth_rule: Literal['expected', 'median'] = 'expected'
+    rule: Literal['unposed', 'EG3D_2022'] = 'unposed'
+    view_dependent: bool = False  # whether the field is told the directions
+    chunk_rays: int | None = None  # rays per call of the field; None: all while training, a bounded number in evaluation
+
+    def __post_init__(self) -> None:
+        least = 4 if self.rule == 'EG3D_2022' and self.samples_fine else 2
+        if self.samples_coarse < least or self.samples_fine < 0:
+            raise UsageError(f'Rendering needs samples_coarse >= {least} and samples_fine >= 0; found {self.samples_coarse} and {self.samples_fine}.')
+        if (self.near == 'box') != (self.far == 'box'):
+            raise UsageError(f"near and far must both be 'box' or both be distances; found {self.near} and {self.far}.")
+        if self.near != 'box' and not 0 <= self.near < self.far:
+            raise UsageError(f'Rendering needs 0 <= near < far; found {self.near} and {self.far}.')
+        if self.box_side <= 0 or (self.chunk_rays is not None and self.chunk_rays < 1):
+            raise UsageError(f'box_side and chunk_rays must be positive; found {self.box_side} and {self.chunk_rays}.')
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rendered:
+    """features [N, R, C] in [-1, 1]; depth [N, R, 1], the distance along the ray in world units; opacity [N, R, 1] in [0, 1]."""
+
+    features: Tensor
+    depth: Tensor
+    opacity: Tensor
+
+
+def render(field: Field, rays: Rays, config: RenderingConfig, stream: Stream | None = None) -> Rendered:
+    """Render rays [N, R]. With a stream (one row per image) the samples are jittered; without one everything is deterministic.
+
+    Evaluation (stream None) puts coarse samples at u = 0.5 and fine ones at the quantiles (k + 0.5) / samples_fine, and under the rule 'unposed'
+    no image has any influence on another. Long lists of rays go through in chunks without changing the result.
+    """
+    near, far = ray_bounds(rays, config)
+    jitter = _jitter(rays, config, stream)
+    parts = []
+    count, step = rays.origins.shape[1], _chunk(rays, config)
+    for start in range(0, count, step):
+        cut = slice(start, start + step)
+        coarse, fine = (u if u is None or isinstance(u, float) else u[:, cut] for u in jitter)
+        parts.append(_render_chunk(field, rays.slice(start, start + step), near[:, cut], far[:, cut], coarse, fine, config))
+    features, depth, opacity, lowest, highest = (x[0] if len(x) == 1 else torch.cat(x, 1) for x in zip(*parts, strict=True))
+    if config.rule == 'EG3D_2022':
+        depth = depth.clamp(lowest.min(), highest.max())
+    return Rendered(features, depth, opacity)
+
+
+def ray_bounds(rays: Rays, config: RenderingConfig) -> tuple[Tensor, Tensor]:
+    """(near, far), each [N, R, 1]: where sampling starts and ends. A ray that misses the box has near = far under the rule 'unposed'."""
+    if config.near != 'box':
+        like = rays.origins[..., :1]
+        return torch.full_like(like, config.near), torch.full_like(like, config.far)
+    near, far, hit = Box(config.box_side).intersect(rays)
+    if config.rule == 'EG3D_2022' and bool(hit.any()):
+        starts = near[hit]
+        # As released: both ends of a missing ray come from the *near* ends of the batch.
+        near, far = torch.where(hit, near, starts.min()), torch.where(hit, far, starts.max())
+    return near, far
+
+
+def _jitter(rays: Rays, config: RenderingConfig, stream: Stream | None) -> tuple[Tensor | float, Tensor | None]:
+    """Uniform numbers for the coarse cells and for the fine quantiles; drawn for all rays at once, so that chunks change nothing."""
+    n, r = rays.origins.shape[:2]
+    device, fine = rays.origins.device, config.samples_fine
+    if stream is None:
+        return 0.5, sampling.strata(fine, 0.5, device).expand(n, r, fine) if fine else None
+    assert len(stream) == n, f'{n} images are rendered with a stream of {len(stream)} rows'
+    coarse = stream.uniform('render/coarse', r, config.samples_coarse, device=device)
+    if not fine:
+        return coarse, None
+    u = stream.uniform('render/fine', r, fine, device=device)
+    # Independent quantiles, as released, are sorted: the merge wants increasing depths and their order means nothing.
+    return coarse, u.sort(-1).values if config.rule == 'EG3D_2022' else sampling.strata(fine, u, device)
+
+
+def _chunk(rays: Rays, config: RenderingConfig) -> int:
+    """Rays per call of the field; independent of the number of images, so that an image is computed the same way in every batch."""
+    if config.chunk_rays is not None:
+        return config.chunk_rays
+    if torch.is_grad_enabled():
+        return max(1, rays.origins.shape[1])
+    points = POINTS_PER_CHUNK.get(rays.origins.device.type, 2**16)
+    return max(1, points // max(config.samples_coarse, config.samples_fine))
+
+
+def _render_chunk(
+    field: Field, rays: Rays, near: Tensor, far: Tensor, u_coarse: Tensor | float, u_fine: Tensor | None, config: RenderingConfig
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """(features, depth, opacity, lowest sample, highest sample), all [N, rays of the chunk, .]."""
+    released = config.rule == 'EG3D_2022'
+    place = sampling.stratified_eg3d_2022 if released else sampling.stratified
+    ends = (None, None) if released else (near, far)
+    depths = place(near, far, config.samples_coarse, u_coarse)
+    raw, features = _ask(field, rays, depths, config)
+    if u_fine is None:
+        light = compositing.march(raw, depths, *ends, shift=config.density_shift, scale=config.density_scale)
+        colour = _weighted_sum(light.shares, features)
+    else:
+        fine_depths = _fine_depths(raw, depths, ends, u_fine, config)
+        fine_raw, fine_features = _ask(field, rays, fine_depths, config)
+        depths, order = compositing.merged(depths, fine_depths)
+        raw = torch.cat([raw, fine_raw], -1).gather(-1, order)
+        light = compositing.march(raw, depths, *ends, shift=config.density_shift, scale=config.density_scale)
+        shares, fine_shares = compositing.unmerged(light.shares, order).split([config.samples_coarse, config.samples_fine], -1)
+        colour = _weighted_sum(shares, features) + _weighted_sum(fine_shares, fine_features)
+    colour = over_background(colour, light.opacity, 1.0 if config.white_background else 0.0)
+    lowest, highest = depths[..., :1], depths[..., -1:]
+    if config.depth_rule == 'median':
+        edges = compositing.with_ends(depths, *((lowest, highest) if released else ends))
+        depth = compositing.median_depth(light.optical_depth, edges, light.opacity)
+    else:
+        depth = compositing.expected_depth(light.shares, depths, light.opacity, highest if released else far)
+    return colour * 2 - 1, depth, light.opacity, lowest, highest
+
+
+def _ask(field: Field, rays: Rays, depths: Tensor, config: RenderingConfig) -> tuple[Tensor, Tensor]:
+    """Raw density [N, R, S] and features [N, R, S, C] of the field at these depths."""
+    n, r, s = depths.shape
+    directions = rays.directions[:, :, None]
+    points = torch.addcmul(rays.origins[:, :, None], depths[..., None], directions)
+    seen_from = directions.expand(n, r, s, 3).reshape(n, r * s, 3) if config.view_dependent else None
+    raw, features = field(points.view(n, r * s, 3), seen_from)
+    # Optical depths are summed in float32 at least, whatever precision the field computes in.
+    return raw.reshape(n, r, s).to(torch.promote_types(raw.dtype, torch.float32)), features.reshape(n, r, s, -1)
+
+
+@torch.no_grad()
+def _fine_depths(raw: Tensor, depths: Tensor, ends: tuple[Tensor | None, Tensor | None], u: Tensor, config: RenderingConfig) -> Tensor:
+    """Depths [N, R, samples_fine], increasing, where the coarse samples say that light stops."""
+    light = compositing.march(raw, depths, *ends, shift=config.density_shift, scale=config.density_scale)
+    weights = light.segment_weights()
+    if ends[0] is None:
+        return sampling.importance_eg3d_2022(depths, weights[..., 1:-1], u)
+    return sampling.importance(compositing.with_ends(depths, *ends), weights, u)
+
+
+def _weighted_sum(shares: Tensor, features: Tensor) -> Tensor:
+    """sum_s shares [N, R, S] * features [N, R, S, C] -> [N, R, C], in the precision of the shares."""
+    return (shares[:, :, None] @ features.to(shares.dtype)).squeeze(2)

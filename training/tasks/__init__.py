@@ -1,0 +1,1 @@
+"""Tasks: which networks see what. All run under the one loop."""
