@@ -157,7 +157,7 @@ class Session:
 @click.option(
     '--shapes', type=click.Choice(SHAPE_FORMATS), multiple=True,
     help='Also the surface as a coloured mesh: seed0000.glb. Give it several times for several formats.')
-@click.option('--shape-res', type=click.IntRange(min=2), default=128, help='Voxels along each side of the box in which the surface is found.')
+@click.option('--shape-res', type=click.IntRange(min=2), default=128, help='Voxels along each side of the box that holds the surface.')
 @click.option('--level', type=float, help='Density per world unit at which the surface lies.  [default: found for each scene]')
 @click.option('--largest', is_flag=True, help='Keep only the piece of the surface that encloses the most: no floaters.')
 @click.option('--batch', type=click.IntRange(min=1), default=4, help='Scenes computed at a time; changes memory and speed, not pictures.')
@@ -184,7 +184,7 @@ def open_session(options: Options) -> Session:
     subjects = choose_subjects(options, seeds, generator.config.num_classes, snapshot.class_names)
     shape = choose_shape(options, len(seeds), len(subjects))
     if options.video and len(subjects) > MOST_VIDEO_CELLS:
-        raise UsageError(f'a video shows at most {MOST_VIDEO_CELLS} scenes side by side, and {len(subjects)} were asked for. Give fewer --seeds.')
+        raise UsageError(f'a video shows at most {MOST_VIDEO_CELLS} scenes, and {len(subjects)} were asked for. Give fewer --seeds.')
     front = front_of(snapshot.cameras)
     if options.view == 'law':
         cameras = drawn_cameras(snapshot.cameras, [subject.seed for subject in subjects], device)
@@ -292,7 +292,8 @@ class Still:
 def write_shape(session: Session, scene: Scene, stem: str) -> None:
     """The surface of one scene in every format that was asked for."""
     options, generator = session.options, session.generator
-    mesh = coloured_surface(generator.field(scene.planes), generator.config.rendering, options.shape_res, options.level, options.largest, session.device)
+    field, rendering = generator.field(scene.planes), generator.config.rendering
+    mesh = coloured_surface(field, rendering, options.shape_res, options.level, options.largest, session.device)
     for shape_format in options.shapes:
         write_mesh(session.folder / f'{stem}.{shape_format}', mesh)
 

@@ -1,8 +1,9 @@
 """Configurations are nested frozen dataclasses; this file turns them into JSON-able data and back, and changes them by `name.field=text`.
 
-The annotations are the schema. A field is a bool, int, float, str, Literal, None, tuple, another dataclass, or a union of these. Where a union has
-several dataclasses, the data name the one that was meant under the key "kind"; the name is looked up among the members of the union and nowhere
-else, so no file can name a class into existence. A dataclass checks its own values in `__post_init__` by raising UsageError.
+The annotations are the schema. A field is a bool, int, float, str, Literal, None, tuple, another dataclass, or a union of these. Where a
+union has several dataclasses, the data name the one that was meant under the key "kind"; the name is looked up among the members of the
+union and nowhere else, so no file can name a class into existence. A dataclass checks its own values in `__post_init__` by raising
+UsageError.
 """
 
 import dataclasses
@@ -46,8 +47,9 @@ def flatten(config: Any) -> dict[str, Any]:
 def override(config: Any, assignments: Sequence[str]) -> Any:
     """Return `config` with assignments such as 'gan.r1_gamma=5', 'radiance.hidden=64,64' or 'superres=none' applied; the last one wins.
 
-    The text is read as the field's annotation says. Raises UsageError for a name that does not exist, a text that does not fit, or values that
-    the dataclass refuses. All assignments to one dataclass are applied before it checks itself, so values that belong together can change together.
+    The text is read as the field's annotation says. Raises UsageError for a name that does not exist, a text that does not fit, or values
+    that the dataclass refuses. All assignments to one dataclass are applied before it checks itself, so values that belong together can
+    change together.
     """
     parsed = []
     for assignment in assignments:
@@ -88,7 +90,7 @@ def _schema(annotation: Any) -> _Schema:
 
 
 def _specificity(member: Any) -> int | None:
-    """Return where a type stands in the order of trying: text that reads as an int is an int, and str comes last because all text is a str."""
+    """Return where a type stands in the order of trying: text that reads as an int is an int; str comes last, for all text is a str."""
     if get_origin(member) is Literal:
         return 0
     if get_origin(member) is tuple:
@@ -153,7 +155,10 @@ def _encode(value: Any, annotation: Any, path: str) -> Any:
         except _Misfit:
             continue
         if get_origin(member) is tuple:
-            return [_encode(item, hint, _join(path, str(i))) for i, (item, hint) in enumerate(zip(fitted, _item_hints(member, len(fitted)), strict=True))]
+            return [
+                _encode(item, hint, _join(path, str(i)))
+                for i, (item, hint) in enumerate(zip(fitted, _item_hints(member, len(fitted)), strict=True))
+            ]
         return str(fitted) if isinstance(fitted, float) and not math.isfinite(fitted) else fitted
     raise _misfit(value, annotation, path)
 
@@ -171,7 +176,10 @@ def _decode(data: Any, annotation: Any, path: str) -> Any:
         except _Misfit:
             continue
         if get_origin(member) is tuple:
-            return tuple(_decode(item, hint, _join(path, str(i))) for i, (item, hint) in enumerate(zip(fitted, _item_hints(member, len(fitted)), strict=True)))
+            return tuple(
+                _decode(item, hint, _join(path, str(i)))
+                for i, (item, hint) in enumerate(zip(fitted, _item_hints(member, len(fitted)), strict=True))
+            )
         return fitted
     raise _misfit(data, annotation, path)
 
@@ -206,7 +214,9 @@ def _build(cls: type, values: dict[str, Any], path: str) -> Any:
 
 
 def _fit(value: Any, member: Any) -> Any:
-    """Return `value` as the plain type `member`, or raise _Misfit. An int is a float, but a bool is no number; tuples are taken apart by the caller."""
+    """Return `value` as the plain type `member`, or raise _Misfit. An int is a float, but a bool is no number; a tuple's items are left to
+    the caller.
+    """
     if get_origin(member) is Literal:
         for item in get_args(member):
             if type(item) is type(value) and item == value:
@@ -287,7 +297,9 @@ def _unknown_setting(full: str, known: tuple[str, ...], cls: type) -> UsageError
     """Name the setting that was probably meant: the same name in another group, else one that is spelled alike."""
     path, _, last = full.rpartition('.')
     if last == KIND and full in known:
-        return UsageError(f"'{path}' is a {cls.__name__} in this configuration, and what it is cannot be set. Start from another preset (--cfg).")
+        return UsageError(
+            f"'{path}' is a {cls.__name__} in this configuration, and what it is cannot be set. Start from another preset (--cfg)."
+        )
     known = tuple(name for name in known if name.rpartition('.')[2] != KIND)
     elsewhere = [name for name in known if name.rpartition('.')[2] == last]
     hint = f" Did you mean '{elsewhere[0]}'?" if elsewhere else did_you_mean(full, known)
@@ -298,7 +310,7 @@ def _not_a_group(full: str, value: Any, annotation: Any, within: list[tuple[list
     asked = '.'.join([full, *within[0][0]])
     if value is None and _schema(annotation).groups:
         return UsageError(
-            f"Cannot set '{asked}': '{full}' is none (switched off) in this configuration. Start from a preset (--cfg) in which '{full}' is on, "
+            f"Cannot set '{asked}': '{full}' is none (switched off) in this configuration. Start from a preset (--cfg) in which it is on, "
             f"or leave '{asked}' away."
         )
     return UsageError(f"Cannot set '{asked}': '{full}' is a single setting ({_describe(annotation)}), not a group of settings.")
@@ -309,7 +321,7 @@ def _parse_field(text: str, annotation: Any, current: Any, path: str) -> Any:
     schema = _schema(annotation)
     if schema.groups and not (schema.optional and text.lower() in _NONE):
         members = ', '.join(_join(path, name) for name in _fields(type(current))) if dataclasses.is_dataclass(current) else ''
-        off = f" or switch it off with {path}=none" if schema.optional else ''
+        off = f' or switch it off with {path}=none' if schema.optional else ''
         how = f'Set its members ({members}) one by one{off}.' if members else 'Start from a preset (--cfg) in which it is on.'
         raise UsageError(f"'{path}' is a group of settings and cannot be set to {text!r}. {how}")
     return _parse(text, annotation, path)

@@ -1,7 +1,8 @@
 """The errors that a user can cause or suffer, their exit codes, and the one place where a program turns an error into a message.
 
-Exit codes follow sysexits.h: 64 usage, 65 data, 66 missing input, 70 numerics, 73 run folder, 74 storage, 75 try again later; a program that
-was asked to stop ends with 128 + the signal (130, 143). A traceback is for developers: it is shown with `--debug` or `UNPOSED_DEBUG=1`.
+Exit codes follow sysexits.h: 64 usage, 65 data, 66 missing input, 70 numerics, 73 run folder, 74 storage, 75 try again later; a program
+that was asked to stop ends with 128 + the signal (130, 143). A traceback is for developers: it is shown with `--debug` or
+`UNPOSED_DEBUG=1`.
 """
 
 import difflib
@@ -10,7 +11,10 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    import click
 
 EXIT_CODE_FILE = 'UNPOSED_EXIT_CODE_FILE'  # names the file in which a process that a launcher started leaves its exit code
 
@@ -98,11 +102,9 @@ def command_line(main: Callable[..., Any]) -> Callable[..., NoReturn]:
     return wrapped
 
 
-def run_command(command: Callable[..., Any]) -> NoReturn:
+def run_command(command: 'click.Command') -> NoReturn:
     """Run a click command as the whole program: `if __name__ == '__main__': run_command(main)`."""
-    main = command.main if hasattr(command, 'main') else None
-    assert main is not None, 'run_command expects a click command'
-    command_line(functools.partial(main, standalone_mode=False))()
+    command_line(functools.partial(command.main, standalone_mode=False))()
 
 
 def _report(error: BaseException) -> int:
@@ -171,12 +173,12 @@ def _wants_traceback() -> bool:
 
 
 def _leave(code: int) -> NoReturn:
-    """End the process. A process that a launcher started notes its exit code first: the first failure is the cause, later ones are echoes."""
+    """End the process, after noting the exit code for the launcher, if any: the first failure is the cause, later ones are echoes."""
     path = os.environ.get(EXIT_CODE_FILE)
-    if path is not None:
-        if code != 0:
-            note_exit_code(path, code)
-        # Threads of a process group that is still alive may abort the interpreter while it finalises, and hide the exit code.
+    if path is not None and code != 0:
+        note_exit_code(path, code)
+    if path is not None or 'TORCHELASTIC_RUN_ID' in os.environ:
+        # A rank among others: threads of its process group may abort the interpreter while it finalises, and hide the exit code.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -1,4 +1,4 @@
-"""Where files that are not part of the repository, such as the weights of feature networks, are looked for. Nothing here uses the network."""
+"""Where files outside the repository, such as the weights of feature networks, are looked for. Nothing here uses the network."""
 
 import hashlib
 import os

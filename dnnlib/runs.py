@@ -30,7 +30,7 @@ def next_run_folder(outdir: str | os.PathLike, description: str) -> Path:
         outdir.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(outdir, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            with contextlib.suppress(OSError):  # a file system without locks: two runs that start in the same millisecond may share a number
+            with contextlib.suppress(OSError):  # without locks, two runs that start in the same instant may share a number
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             numbers = [int(match[1]) for entry in outdir.iterdir() if (match := re.match(r'(\d+)(-|$)', entry.name)) and entry.is_dir()]
             folder = outdir / (f'{max(numbers, default=-1) + 1:05d}' + (f'-{name}' if name else ''))
@@ -43,7 +43,8 @@ def next_run_folder(outdir: str | os.PathLike, description: str) -> Path:
 
 
 def check_writable(folder: str | os.PathLike, needed_bytes: int = 0) -> None:
-    """Check, by writing a small file, that `folder` (or the nearest folder above it that exists) takes files, and has room for `needed_bytes`.
+    """Check, by writing a small file, that `folder` (or the nearest folder above it that exists) takes files, and has room for
+    `needed_bytes`.
 
     Raises RunFolderError when files cannot be written there, StorageError when there is too little space.
     """
@@ -62,15 +63,16 @@ def check_writable(folder: str | os.PathLike, needed_bytes: int = 0) -> None:
             probe.unlink()
     if free < needed_bytes:
         raise StorageError(
-            f"'{existing}' has {format_bytes(free)} left, and {format_bytes(needed_bytes)} are needed. Free some space or choose another folder."
+            f"'{existing}' has {format_bytes(free)} left, and {format_bytes(needed_bytes)} are needed. "
+            'Free some space or choose another folder.'
         )
 
 
 class RunLock:
     """Context manager: while it is held, no other process gets it. `RunFolderError` names the process that holds it.
 
-    The lock is the kernel's (flock), so it ends with its process however that dies. Where the file system has no such locks, the holder that is
-    written in the file counts: it is asked for by process number on the same host, and believed on another one.
+    The lock is the kernel's (flock), so it ends with its process however that dies. Where the file system has no such locks, the holder
+    that is written in the file counts: it is asked for by process number on the same host, and believed on another one.
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:
@@ -117,9 +119,7 @@ class RunLock:
 
     def _refusal(self, holder: dict) -> RunFolderError:
         who = f'process {holder["pid"]} on {holder["host"]}' if holder else 'another process'
-        return RunFolderError(
-            f"The run folder '{self._path.parent}' is in use by {who}. Stop that process first, or start a new run."
-        )
+        return RunFolderError(f"The run folder '{self._path.parent}' is in use by {who}. Stop that process first, or start a new run.")
 
 
 def _read_holder(descriptor: int) -> dict:

@@ -165,7 +165,9 @@ def generator_config(shapes: Shapes, rendering: MappingType[str, Any], render_re
             plane_channels=shapes['backbone.synthesis.b4.torgb.weight'][0] // 3,
             channels=tuple((r, shapes[f'backbone.synthesis.b{r}.torgb.weight'][1]) for r in blocks),
         ),
-        radiance=RadianceConfig(hidden=tuple(hidden[:-1]), features=hidden[-1] - 1, lr_multiplier=float(_option(rendering, 'decoder_lr_mul'))),
+        radiance=RadianceConfig(
+            hidden=tuple(hidden[:-1]), features=hidden[-1] - 1, lr_multiplier=float(_option(rendering, 'decoder_lr_mul'))
+        ),
         rendering=rendering_config(rendering),
         superres=SuperresConfig(
             channels=tuple(shapes[k][0] for k in _ordered(shapes, r'superresolution\.block(\d+)\.conv1\.weight')),

@@ -19,7 +19,7 @@ from dnnlib.errors import DataError, UnposedError
 from metrics.features import FeatureExtractor, from_uint8, to_uint8
 from metrics.moments import Moments
 from torch_utils.rng import permutation
-from training.data.archive import ImageSet
+from training.data.image_set import ImageSet
 
 ORDER_SEED = 0
 CACHE_LAYOUT = 1

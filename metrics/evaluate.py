@@ -20,7 +20,7 @@ from metrics.inception_score import inception_score
 from metrics.kernel import KernelConfig, kernel_distance
 from metrics.precision_recall import precision_recall
 from metrics.results import Result, Values, append_results
-from training.data.archive import ImageSet
+from training.data.image_set import ImageSet
 
 __all__ = ['METRICS', 'DepthMetric', 'ImageMetric', 'Result', 'append_results', 'check', 'compute', 'count_of']
 
@@ -187,13 +187,15 @@ def _image_results(counts: Mapping[str, int], sample: Sample, dataset: ImageSet 
     extractors = {kind: _open_extractor(kind, settings) for kind in kinds}
     most = {kind: max(counts[name] for name in counts if metrics[name].extractor == kind) for kind in kinds}
     gatherers = [Gatherer(extractors[kind], most[kind], keep=most[kind]) for kind in kinds]
-    batches = image_batches(_at_resolution(sample, dataset), max(most.values()), settings.batch, settings.quiet)
+    compared = dataset if any(metric.reals != 'none' for metric in metrics.values()) else None
+    batches = image_batches(_at_resolution(sample, compared), max(most.values()), settings.batch, settings.quiet)
     generated = dict(zip(kinds, gather(batches, gatherers), strict=True))
     shared = time.perf_counter() - started
+    known: dict[tuple[str, int], FeatureSet] = {}
     results = {}
     for name, metric in metrics.items():
         began, extractor, count = time.perf_counter(), extractors[metric.extractor], counts[name]
-        real, pair = _reals(metric, count, dataset, extractor, settings)
+        real, pair = _reals(metric, count, dataset, extractor, settings, known)
         values = metric.measure(real, generated[metric.extractor].rows(0, count), extractor)
         results[name] = Result(
             metric=name,
@@ -212,17 +214,28 @@ def _image_results(counts: Mapping[str, int], sample: Sample, dataset: ImageSet 
 
 
 def _reals(
-    metric: ImageMetric, count: int, dataset: ImageSet | None, extractor: FeatureExtractor, settings: _Settings
+    metric: ImageMetric,
+    count: int,
+    dataset: ImageSet | None,
+    extractor: FeatureExtractor,
+    settings: _Settings,
+    known: dict[tuple[str, int], FeatureSet],
 ) -> tuple[FeatureSet | None, tuple[FeatureSet, FeatureSet] | None]:
-    """The real side, and two disjoint halves of real images (as many as are generated, or what there is) that give the floor."""
+    """The real side, and two disjoint parts of real images (as many as are generated, or half of what there is) that give the floor.
+
+    `known` holds what this evaluation has gathered already, and is added to.
+    """
     if metric.reals == 'none':
         return None, None
     available = len(dataset) if metric.reals == 'all' else min(2 * count, len(dataset))
-    seen = real_features(dataset, extractor, available, KEPT_REALS if metric.reals == 'all' else available, settings.cache, settings.quiet)
+    address = (metric.extractor, available)
+    if address not in known:
+        keep = KEPT_REALS if metric.reals == 'all' else available
+        known[address] = real_features(dataset, extractor, available, keep, settings.cache, settings.quiet)
+    seen = known[address]
     half = min(count, len(seen.features) // 2)
     pair = None if half < MIN_FLOOR else (seen.rows(0, half), seen.rows(half, 2 * half))
     return (seen if metric.reals == 'all' else seen.rows(0, min(count, available))), pair
-
 
 
 def _depth_result(name: str, count: int, sample_depth: SampleDepth, batch: int) -> Result:

@@ -1,5 +1,6 @@
 """Feature extractors: what turns images into the vectors that the image metrics compare."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Protocol
@@ -68,7 +69,8 @@ class PhotoFeatures:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """images [N, 3, S, S] in [-1, 1] -> [N, num_features]."""
-        return self._network.features(images.to(self._device)).float().cpu()
+        with full_precision(self._device):
+            return self._network.features(images.to(self._device)).float().cpu()
 
 
 class InceptionFeatures:
@@ -93,7 +95,8 @@ class InceptionFeatures:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """images [N, 3, S, S] in [-1, 1] -> [N, 2048]."""
-        return self._network(images.to(self._device)).float().cpu()
+        with full_precision(self._device):
+            return self._network(images.to(self._device)).float().cpu()
 
     @torch.no_grad()
     def logits(self, features: np.ndarray) -> np.ndarray:
@@ -107,6 +110,13 @@ def find_inception(path: Path | None = None) -> Path:
         return locate([INCEPTION_NAME], explicit=path, what="Inception-v3 weights for FID, KID, IS and precision/recall")
     except MissingInputError as error:
         raise MissingInputError(f'{error} Without it, measure fd_photo, kd_photo and pr_photo: they need nothing but this project.') from error
+
+
+def full_precision(device: torch.device) -> contextlib.AbstractContextManager:
+    """On a GPU: convolutions in real float32 by fixed algorithms. TF32, which is their default, would move a distance in its third digit."""
+    if device.type != 'cuda':
+        return contextlib.nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Inception score: how sure a classifier is of each image, and how varied its answers are (Salimans et al. 2016)."""
 
+import itertools
+
 import numpy as np
 
 from dnnlib.errors import UsageError
@@ -16,7 +18,7 @@ def inception_score(logits: np.ndarray, splits: int = 10) -> tuple[float, float]
     log_p = logits - logits.max(axis=1, keepdims=True)
     log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
     bounds = [index * len(log_p) // splits for index in range(splits + 1)]
-    scores = [_score(log_p[start:stop]) for start, stop in zip(bounds, bounds[1:], strict=False)]
+    scores = [_score(log_p[start:stop]) for start, stop in itertools.pairwise(bounds)]
     return float(np.mean(scores)), float(np.std(scores))
 
 

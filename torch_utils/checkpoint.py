@@ -1,17 +1,19 @@
 """Files that outlive a process: weights for everybody, training states for the run that wrote them. Reading one never executes anything.
 
-A weights file is one safetensors file; its header holds the configuration as JSON. A training state is `stem.pt`, which torch.load reads with
-weights_only=True, and `stem.json`, a manifest with the size and SHA-256 of the former. The manifest is written last, so a state whose manifest
-fits is complete; what a crash, a full disk or a failing one leaves behind does not fit and is never loaded.
+A weights file is one safetensors file; its header holds the configuration as JSON. A training state is `stem.pt`, which torch.load reads
+with weights_only=True, and `stem.json`, a manifest with the size and SHA-256 of the former. The manifest is written last, so a state whose
+manifest fits is complete; what a crash, a full disk or a failing one leaves behind does not fit and is never loaded.
 """
 
+import contextlib
 import hashlib
 import io
 import json
 import os
+import pickle
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,9 @@ def save_weights(path: str | os.PathLike, tensors: StateDict | dict[str, StateDi
         raise NumericalError(f"'{path}' was not written: {len(bad)} tensors are not finite ({', '.join(bad[:5])}).")
     header = json.dumps({'schema': _WEIGHTS_SCHEMA, 'config': config, 'extra': extra}, allow_nan=False, sort_keys=True)
     # A copy of each, because safetensors refuses tensors that share memory, such as tied weights.
-    data = safetensors.torch.save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in flat.items()}, {_HEADER_KEY: header})
+    data = safetensors.torch.save(
+        {name: tensor.detach().cpu().clone().contiguous() for name, tensor in flat.items()}, {_HEADER_KEY: header}
+    )
     with atomic_write(path) as file:
         file.write(data)
 
@@ -66,7 +70,8 @@ def load_weights(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any
     what, is_foreign_pickle = describe_file(path)
     if what != 'a safetensors file':
         advice = (
-            ' Unpickling can run any program, so it was not opened; import_weights.py converts the pickles of other projects without running them.'
+            ' Unpickling can run any program, so it was not opened; '
+            'import_weights.py converts the pickles of other projects without running them.'
             if is_foreign_pickle
             else ' Give a .safetensors file that train.py or import_weights.py wrote.'
         )
@@ -91,12 +96,16 @@ def load_weights(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any
 def _weights_header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     """Return the JSON of the header, checked as far as this package can judge it."""
     if _HEADER_KEY not in metadata:
-        raise DataError(f"'{path}' is a safetensors file of another program: its header holds no configuration of ours. Try import_weights.py.")
+        raise DataError(
+            f"'{path}' is a safetensors file of another program: its header holds no configuration of ours. Try import_weights.py."
+        )
     header = _parse_json(metadata[_HEADER_KEY])
     if not isinstance(header, dict) or not {'schema', 'config', 'extra'} <= header.keys():
         raise DataError(f"The header of '{path}' is damaged. Download or copy the file again.")
     if header['schema'] != _WEIGHTS_SCHEMA:
-        raise DataError(f"'{path}' has schema {header['schema']}, and this version reads schema {_WEIGHTS_SCHEMA}. Use the version that wrote it.")
+        raise DataError(
+            f"'{path}' has schema {header['schema']}, and this version reads schema {_WEIGHTS_SCHEMA}. Use the version that wrote it."
+        )
     return header
 
 
@@ -106,8 +115,9 @@ def _weights_header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
 def save_state(folder: str | os.PathLike, stem: str, parts: dict[str, Any], meta: dict[str, Any]) -> Path:
     """Write `folder/stem.pt` and its manifest, both atomically, the manifest last; return the path of the former.
 
-    `parts` maps names to nested dicts, lists and tuples of tensors, numbers, strings, booleans and None. `meta` must hold 'nimg' (images seen),
-    by which states are ordered, and goes into the manifest. Raises StorageError when it cannot be written; what was there before is then intact.
+    `parts` maps names to nested dicts, lists and tuples of tensors, numbers, strings, booleans and None. `meta` must hold 'nimg' (images
+    seen), by which states are ordered, and goes into the manifest. Raises StorageError when it cannot be written; what was there before is
+    then intact.
     """
     assert 'nimg' in meta, 'meta must say how many images were seen'
     _check_plain(parts, 'parts')
@@ -122,10 +132,11 @@ def save_state(folder: str | os.PathLike, stem: str, parts: dict[str, Any], meta
         'parts': sorted(parts),
     }
     path = Path(folder) / f'{stem}.pt'
-    with atomic_write(path) as file:
-        file.write(data)
-    with atomic_write(_manifest_path(path), 'w') as file:
-        file.write(json.dumps(manifest, indent=1, allow_nan=False) + '\n')
+    with _earlier_kept(path):
+        with atomic_write(path) as file:
+            file.write(data)
+        with atomic_write(_manifest_path(path), 'w') as file:
+            file.write(json.dumps(manifest, indent=1, allow_nan=False) + '\n')
     return path
 
 
@@ -140,7 +151,12 @@ def load_state(path: str | os.PathLike) -> dict[str, Any]:
     problem = _problem(path)
     if problem is not None:
         raise DataError(f"The training state '{path}' cannot be used: {problem}.")
-    parts = torch.load(path, map_location='cpu', weights_only=True)
+    try:
+        parts = torch.load(path, map_location='cpu', weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise DataError(
+            f"The training state '{path}' holds something else than data, although it fits its manifest; nothing was executed."
+        ) from error
     listed = read_manifest(path)['parts']
     if sorted(parts) != listed:
         missing, extra = sorted(set(listed) - set(parts)), sorted(set(parts) - set(listed))
@@ -177,7 +193,8 @@ def newest_state(folder: str | os.PathLike, say: Callable[[str], None] | None = 
 
 
 def prune_states(folder: str | os.PathLike, keep: int) -> None:
-    """Delete all but the newest `keep` (>= 1) states that fit their manifests, together with what killed writers left. Never the last good one.
+    """Delete all but the newest `keep` (>= 1) states that fit their manifests, together with what killed writers left. Never the last good
+    one.
 
     A damaged state that is newer than those is left for newest_state to report. Only for the process that holds the RunLock.
     """
@@ -195,6 +212,34 @@ def prune_states(folder: str | os.PathLike, keep: int) -> None:
                 doomed.rename(folder / f'{_TRASH}{doomed.name}')
     for trash in folder.glob(f'{_TRASH}*'):
         trash.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _earlier_kept(path: Path) -> Iterator[None]:
+    """While a state is written over a good one of the same name, keep the latter under a second name: its two files change one after the
+    other.
+
+    A second name is a link and costs nothing; on a file system without links the state before this one is what a crash in that instant
+    leaves.
+    """
+    if _problem(path) is not None:
+        yield
+        return
+    earlier = path.with_name(f'{path.stem}-earlier.pt')
+    links = ((path, earlier), (_manifest_path(path), _manifest_path(earlier)))
+    with contextlib.suppress(OSError):
+        for source, link in links:
+            link.unlink(missing_ok=True)
+            os.link(source, link)
+    try:
+        yield
+    except BaseException:
+        for source, link in links:
+            if link.exists():
+                link.replace(source)
+        raise
+    for _, link in reversed(links):
+        link.unlink(missing_ok=True)
 
 
 def _check_plain(value: Any, where: str) -> None:

@@ -1,7 +1,7 @@
 """Processes that train together: one rank per device, started by torchrun, gloo between CPUs and NCCL between GPUs.
 
-A rank ends in one of three ways, and none of them leaves another rank behind: `finish()` when all is done; an error, which ends the process with its
-exit code and makes torchrun end the others; the death of the process that started it, upon which the kernel kills it.
+A rank ends in one of three ways, and none of them leaves another rank behind: `finish()` when all is done; an error, which ends the process
+with its exit code and makes torchrun end the others; the death of the process that started it, upon which the kernel kills it.
 """
 
 import ctypes
@@ -89,7 +89,8 @@ class World:
 def init_from_env(device: str | None = None) -> World:
     """Join the processes that torchrun started, or be alone if it did not; return the world.
 
-    `device` 'cpu' or 'cuda' overrides the choice, which is this rank's own GPU where there are any. Raises UsageError if there is no such GPU.
+    `device` 'cpu' or 'cuda' overrides the choice, which is this rank's own GPU where there are any. Raises UsageError if there is no such
+    GPU.
     """
     rank, size = int(os.environ.get('RANK', '0')), int(os.environ.get('WORLD_SIZE', '1'))
     own = _own_device(device, int(os.environ.get('LOCAL_RANK', '0')))
@@ -116,7 +117,8 @@ def is_launched() -> bool:
 
 
 def finish(exit_code: int = 0) -> None:
-    """Leave the world together; every rank calls it last, with the same code. A rank of several ends here; a process alone returns for code 0.
+    """Leave the world together; every rank calls it last, with the same code. A rank of several ends here; a process alone returns for code
+    0.
 
     Gloo's threads sometimes abort the interpreter while it finalises, after all work is done, and the other ranks then wait for this one; a
     rank therefore flushes what it has written and ends without finalising.
@@ -135,7 +137,8 @@ def finish(exit_code: int = 0) -> None:
 
 
 def launch(argv: Sequence[str], nproc: int) -> NoReturn:
-    """Run `python argv...` again as `nproc` ranks on this node under torchrun, pass signals on, and end with the exit code of the first that failed.
+    """Run `python argv...` again as `nproc` ranks on this node under torchrun, pass signals on, and end with the exit code of the first
+    that failed.
 
     `argv` is [script, argument, ...] as in sys.argv. A second signal ends everything at once. Raises UsageError for more ranks than GPUs.
     """
@@ -149,8 +152,8 @@ def launch(argv: Sequence[str], nproc: int) -> NoReturn:
         environment = os.environ | {EXIT_CODE_FILE: str(exit_code_file), 'TORCHELASTIC_SIGNALS_TO_HANDLE': 'SIGTERM,SIGINT,SIGHUP,SIGUSR1'}
         environment.setdefault('OMP_NUM_THREADS', '1')
         # In a session of its own, torchrun gets a Ctrl-C from us and not a second one from the terminal.
-        die_with_us = _parent_death_signal()
-        with subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=die_with_us) as agent:  # noqa: PLW1509  one system call
+        prepare = _parent_death_signal()  # one system call, which is safe between fork and exec
+        with subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=prepare) as agent:  # noqa: PLW1509
             returned = _wait_passing_signals_on(agent)
         code = int(exit_code_file.read_text(encoding='ascii')) if exit_code_file.exists() else returned
     sys.stdout.flush()

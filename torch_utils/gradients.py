@@ -25,9 +25,9 @@ def check_finite_(named_parameters: Iterable[tuple[str, nn.Parameter]], phase: s
     bad = [gradients[i][0] for i in torch.nonzero(~finite).flatten().tolist()]
     shown = ', '.join(bad[:_NAMES_SHOWN]) + (f' and {len(bad) - _NAMES_SHOWN} more' if len(bad) > _NAMES_SHOWN else '')
     raise NumericalError(
-        f"Step {step}, phase '{phase}': the gradients of {len(bad)} of {len(gradients)} tensors are not finite ({shown}). The weights were not "
-        'changed. Resume from the last state with a lower learning rate or stronger regularisation; if it happens again at the same step, the '
-        'data are to be looked at.'
+        f"Step {step}, phase '{phase}': the gradients of {len(bad)} of {len(gradients)} tensors are not finite ({shown}). "
+        'The weights were not changed. Resume from the last state with a lower learning rate or stronger regularisation; '
+        'if it happens again at the same step, the data are to be looked at.'
     )
 
 

@@ -12,9 +12,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 class StopRequest:
     """Context manager that turns SIGINT, SIGTERM and SIGUSR1 into a flag that the program looks at between two steps.
 
-    `requested` says whether a signal has come; `exit_code` is what the program should end with when it has saved its work: 130 after SIGINT,
-    143 after SIGTERM or SIGUSR1 (which schedulers send as their warning), 0 when nothing came. A second signal ends the process at once with
-    the code of that signal. Only for the main thread, where Python runs its signal handlers.
+    `requested` says whether a signal has come; `exit_code` is what the program should end with when it has saved its work: 130 after
+    SIGINT, 143 after SIGTERM or SIGUSR1 (which schedulers send as their warning), 0 when nothing came. A second signal ends the process at
+    once with the code of that signal. Only for the main thread, where Python runs its signal handlers.
     """
 
     def __init__(self) -> None:

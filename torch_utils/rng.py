@@ -1,12 +1,13 @@
 """Randomness is addressed, not consumed: every number is a function of (seed, step, phase, name, row, position).
 
-Nothing about randomness is saved, a resumed run is the same run, adding a draw does not disturb the others, and splitting a batch over ranks
-or micro-batches changes nothing, because a row is named by its index in the global batch. PyTorch's global generators are not used.
+Nothing about randomness is saved, a resumed run is the same run, adding a draw does not disturb the others, and splitting a batch over
+ranks or micro-batches changes nothing, because a row is named by its index in the global batch. PyTorch's global generators are not used.
 
 The bits come from a counter-based hash: two rounds of the SplitMix64 finaliser (Steele, Lea and Flood, "Fast splittable pseudorandom number
-generators", 2014) with a 64-bit key before each round. Only integer operations that wrap modulo 2^64 and float operations that IEEE 754 rounds
-correctly (add, multiply, divide, square root) are used, each one as an operation of its own, so that every device gets the same bits and a value
-does not depend on which values are computed beside it. (The logarithms and cosines of the libraries do: a vector loop and its tail may differ.)
+generators", 2014) with a 64-bit key before each round. Only integer operations that wrap modulo 2^64 and float operations that IEEE 754
+rounds correctly (add, multiply, divide, square root) are used, each one as an operation of its own, so that every device gets the same bits
+and a value does not depend on which values are computed beside it. (The logarithms and cosines of the libraries do: a vector loop and its
+tail may differ.)
 """
 
 import functools
@@ -94,13 +95,14 @@ class Stream:
         row_keys = _mix(rows.mul_(_signed(_GOLDEN)).add_(first_key))
         count = (math.prod(shape) + 1) // 2
         counters = torch.arange(1, count + 1, dtype=torch.int64, device=device).mul_(_signed(_GOLDEN))
-        bits = _mix(row_keys[:, None] + counters).bitwise_xor_(second_key)
-        return _mix(bits).view(torch.int32)
+        bits = torch.empty(len(rows), count, dtype=torch.int64, device=device)
+        torch.add(row_keys[:, None], counters, out=bits)
+        return _mix(_mix(bits).bitwise_xor_(second_key)).view(torch.int32)
 
     def _shaped(self, values: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Cut [rows or 1, count] to the shape that was asked for."""
         lead = () if self.rows is None else (len(self.rows),)
-        return values[:, : math.prod(shape)].reshape(*lead, *shape)
+        return values[:, : math.prod(shape)].reshape((*lead, *shape))
 
 
 @functools.lru_cache(maxsize=4)
@@ -155,7 +157,8 @@ def _log(x: Tensor) -> Tensor:
 
     With x = m 2^e and sqrt(1/2) <= m < sqrt(2):  ln x = e ln 2 + 2 artanh(s), s = (m - 1) / (m + 1), |s| < 0.172.
     """
-    # Adding the distance from sqrt(1/2) to 1 in the ordering of float32 bits moves the exponent's step from powers of two to sqrt(1/2) times those.
+    # Adding the distance from sqrt(1/2) to 1 in the ordering of float32 bits moves the exponent's step from powers of two to sqrt(1/2)
+    # times those.
     bits = x.view(torch.int32)
     exponent = ((bits + (_BITS_OF_ONE - _BITS_OF_SQRT_HALF)) >> 23) - 127
     mantissa = (bits - (exponent << 23)).view(torch.float32)

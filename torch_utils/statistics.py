@@ -90,7 +90,8 @@ class StatisticsWriter:
         self._tensorboard = _tensorboard_writer(folder)
 
     def write(self, statistics: Summary, nimg: int, timestamp: float | None = None) -> None:
-        """Append {"name": {"num", "mean", "std"}, ..., "timestamp": seconds since 1970} as one line; numbers that are not finite become null.
+        """Append {"name": {"num", "mean", "std"}, ..., "timestamp": seconds since 1970} as one line; numbers that are not finite become
+        null.
 
         `nimg`, the images seen so far, is the horizontal axis in TensorBoard.
         """

@@ -15,11 +15,14 @@ def layer_table(module: nn.Module, *inputs: Any) -> str:
     """Run the module once on `inputs`, without gradients, and return a table of the modules that own weights or buffers, in calling order.
 
     Columns: name, parameters and buffers (numbers of its own, not of its children), shape and dtype of the first tensor that it returns.
-    The module is left as it was.
     """
     called: dict[str, tuple[nn.Module, str, str]] = {}
+
+    def note(name: str, child: nn.Module, output: Any) -> None:
+        called.setdefault(name, (child, *_describe(output)))
+
     handles = [
-        child.register_forward_hook(lambda child, _, output, name=name: called.setdefault(name, (child, *_describe(output))))
+        child.register_forward_hook(lambda child, _, output, name=name: note(name, child, output))
         for name, child in module.named_modules()
         if name and _own_counts(child) != (0, 0)
     ]
@@ -64,7 +67,10 @@ def _layout(rows: list[tuple[str, ...]]) -> str:
     """Align columns: names and shapes to the left, numbers to the right; a rule below the head and above the total."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     aligned = [
-        '  '.join(cell.rjust(width) if column in (1, 2) else cell.ljust(width) for column, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        '  '.join(
+            cell.rjust(width) if column in (1, 2) else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
         for row in rows
     ]
     rule = '  '.join('-' * width for width in widths)

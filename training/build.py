@@ -66,9 +66,9 @@ def fit_to_data(config: TrainingConfig, dataset: ImageSet) -> TrainingConfig:
             'cameras from a law, or make the data set with cameras (docs/data.md).'
         )
     size = dataset.resolution
-    generator = replace(config.generator, num_classes=num_classes, image_resolution=size)
-    if generator.superres is None:
-        generator = replace(generator, render_resolution=size)
+    # Without super-resolution the picture is the render; both change together, else the configuration would refuse itself.
+    render = size if config.generator.superres is None else config.generator.render_resolution
+    generator = replace(config.generator, num_classes=num_classes, image_resolution=size, render_resolution=render)
     return replace(
         config, generator=generator, discriminator=replace(config.discriminator, num_classes=num_classes, image_resolution=size)
     )

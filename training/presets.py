@@ -72,7 +72,7 @@ def _demo() -> TrainingConfig:
 
 
 _PHOTO_WIDTHS = ((4, 96), (8, 96), (16, 64), (32, 48))
-_PHOTO_D_WIDTHS = ((4, 128), (8, 96), (16, 64), (32, 32), (64, 24))
+_PHOTO_D_WIDTHS = ((4, 128), (8, 96), (16, 64), (32, 32))
 
 
 def _photos() -> TrainingConfig:
@@ -89,18 +89,35 @@ def _photos() -> TrainingConfig:
             mapping=MappingConfig(layers=2, lr_multiplier=0.1),
             synthesis=SynthesisConfig(plane_resolution=32, plane_channels=12, channels=_PHOTO_WIDTHS),
             radiance=RadianceConfig(hidden=(32,), features=3),
+            # Photographs have backgrounds: the box reaches behind the subject and nothing is pushed out of it.
             rendering=RenderingConfig(samples_coarse=16, samples_fine=0, near=1.8, far=3.8, box_side=2.0, density_scale=8.0),
             superres=None,
         ),
         discriminator=DiscriminatorConfig(
-            image_resolution=32, see='single', channels=_PHOTO_D_WIDTHS[:4], mapping=MappingConfig(layers=2, lr_multiplier=0.1)
+            image_resolution=32, see='single', channels=_PHOTO_D_WIDTHS, mapping=MappingConfig(layers=2, lr_multiplier=0.1)
         ),
         gan=GanConfig(r1_gamma=0.5, r1_every=8, density_weight=0.0),
         augment=AUGMENT_PRESETS['bgc'],
+        ada=AdaConfig(mode='ada'),
         generator_optimiser=OptimiserConfig(learning_rate=0.0015),
         discriminator_optimiser=OptimiserConfig(learning_rate=0.001),
         loop=LoopConfig(kimg=200.0, batch=16, tick_kimg=1.0, snapshot_ticks=10, ema_half_life_kimg=5.0, ema_ramp_up=0.1),
         metrics=MetricsConfig(names=('fd_photo',), num=2000),
+    )
+
+
+def _photos64() -> TrainingConfig:
+    base = _photos()
+    return replace(
+        base,
+        preset='photos64',
+        generator=replace(
+            base.generator,
+            image_resolution=64,
+            radiance=RadianceConfig(hidden=(32,), features=16),
+            superres=SuperresConfig(channels=(48, 32)),
+        ),
+        discriminator=replace(base.discriminator, image_resolution=64, see='dual', channels=(*_PHOTO_D_WIDTHS, (64, 24))),
     )
 
 
@@ -154,6 +171,7 @@ def _shapenet() -> TrainingConfig:
 PRESETS: dict[str, Preset] = {
     'demo': Preset('one class on white with known cameras, 32x32, minutes on one processor core', _demo()),
     'photos': Preset('photographs without cameras, by class if they have any, 32x32, an hour on a processor', _photos()),
+    'photos64': Preset('the same at 64x64, with super-resolution from 32x32', _photos64()),
     'ffhq': Preset('EG3D on faces with cameras, 512x512, eight GPUs', _ffhq()),
     'afhq': Preset('EG3D on animal faces with cameras and few images, 512x512, eight GPUs', _afhq()),
     'shapenet': Preset('EG3D on rendered cars with cameras, 128x128, eight GPUs', _shapenet()),

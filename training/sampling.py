@@ -1,5 +1,5 @@
-"""What a generator is asked for, said once for gen_samples.py, the metrics, the viewer and the snapshots of training: latents of seeds, classes,
-views, and the batched call."""
+"""What a generator is asked for, said once for gen_samples.py, the metrics, the viewer and the snapshots of training: latents of seeds,
+classes, views, and the batched call."""
 
 import dataclasses
 import math
@@ -26,8 +26,8 @@ Device = torch.device | str
 
 
 def latents(seeds: Sequence[int], z_dim: int, device: Device = 'cpu') -> Tensor:
-    """Latents [N, z_dim] float32, one row per seed: `np.random.RandomState(seed).randn(z_dim)`, the numbers that the tools of StyleGAN and EG3D
-    give to a seed. NumPy promises never to change this legacy generator. Raises UsageError for a seed outside 0 .. 2^32 - 1."""
+    """Latents [N, z_dim] float32, one row per seed: `np.random.RandomState(seed).randn(z_dim)`, the numbers that the tools of StyleGAN and
+    EG3D give to a seed. NumPy promises never to change this legacy generator. Raises UsageError for a seed outside 0 .. 2^32 - 1."""
     for seed in seeds:
         if not 0 <= seed < 2 ** 32:
             raise UsageError(f'a seed is a whole number from 0 to {2 ** 32 - 1}, got {seed}.')
@@ -70,8 +70,8 @@ def _stream_of(seed: int) -> Stream:
 
 @dataclass(frozen=True, slots=True)
 class Viewpoint:
-    """Where one looks from: the stand of a photographer who walks around the target. Angles are 0 at the front (+z) and grow to the viewer's
-    right (+x) and upward."""
+    """Where one looks from: the stand of a photographer who walks around the target. Angles are 0 at the front (+z) and grow to the
+    viewer's right (+x) and upward."""
 
     radius: float                               # world units, from the target
     fov_x_deg: float
@@ -81,14 +81,15 @@ class Viewpoint:
 
     def camera(self, device: Device = 'cpu') -> Camera:
         """The one camera (N = 1) that stands here."""
-        return orbit(math.radians(self.yaw_deg), math.radians(self.pitch_deg), self.radius, self.target, focal=fov_to_focal(self.fov_x_deg)).to(device)
+        yaw_rad, pitch_rad = math.radians(self.yaw_deg), math.radians(self.pitch_deg)
+        return orbit(yaw_rad, pitch_rad, self.radius, self.target, focal=fov_to_focal(self.fov_x_deg)).to(device)
 
 
 def front_of(law: LawConfig | Camera) -> Viewpoint:
     """The front view of scenes whose images were seen by `law` (or by these poses): yaw 0, everything else as usual there.
 
-    Usual is the median; of a law, over 256 draws. The pitch is rounded to a whole degree. Of poses the target is the point that their optical
-    axes come closest to (least squares, held at the origin as far as the axes leave it open).
+    Usual is the median; of a law, over 256 draws. The pitch is rounded to a whole degree. Of poses the target is the point that their
+    optical axes come closest to (least squares, held at the origin as far as the axes leave it open).
     """
     if isinstance(law, Camera):
         target = _meeting_point(law)
@@ -133,8 +134,8 @@ class Scene:
 @torch.no_grad()
 def make_scene(generator: 'Generator3D', z: Tensor, classes: Tensor | None = None, condition: Camera | None = None,
                truncation: Truncation = Truncation()) -> Scene:
-    """Scenes of latents z [N, z_dim] and classes [N] int64. `condition` (1 or N cameras) is what a generator that is conditioned on cameras is
-    told; one that is not is told nothing."""
+    """Scenes of latents z [N, z_dim] and classes [N] int64. `condition` (1 or N cameras) is what a generator that is conditioned on cameras
+    is told; one that is not is told nothing."""
     if generator.config.conditions_on_camera and condition is not None:
         condition = _as_many(condition, len(z)).to(z.device)
     else:

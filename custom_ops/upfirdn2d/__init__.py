@@ -33,7 +33,7 @@ def upfirdn2d(
     up, down int or (x, y)
     padding  int, (x, y) or (left, right, top, bottom), in pixels of the upsampled image; negative values crop
     flip_filter  False: true convolution; True: correlation
-    result   [N, C, (H up + top + bottom - kh) // down + 1, same for W]; differentiable to any order
+    result   [N, C, (H up + top + bottom - kh) // down + 1, same for W], in whichever memory format was fastest; differentiable to any order
 
     Raises ValueError for bad shapes, factors below one, or when the filter is larger than the padded image.
     """

@@ -91,11 +91,15 @@ def _convolve(x: Tensor, f: Tensor, up: Two, down: Two, padding: Four) -> Tensor
     if up == (1, 1):
         return _decimate(x, f, down, padding)
     n, c, h, w = x.shape
-    if c < FEW_CHANNELS and n > 1:
-        y = _interpolate(x.reshape(1, n * c, h, w), f, up, padding)
-        y = y.view(n, c, *y.shape[2:])
-    else:
-        y = _interpolate(x, f, up, padding)
+    folded = c < FEW_CHANNELS and n > 1
+    if folded:
+        x = x.reshape(1, n * c, h, w)
+    if x.device.type == 'cpu':
+        # Channels innermost: the CPU's depthwise transposed convolution is four times faster so, the change of format included.
+        x = x.contiguous(memory_format=torch.channels_last)
+    y = _interpolate(x, f, up, padding)
+    if folded:
+        y = y.reshape(n, c, *y.shape[2:])
     return y if down == (1, 1) else y[:, :, :: down[1], :: down[0]]
 
 

@@ -52,7 +52,9 @@ def test_order_of_durability(tmp_path, monkeypatch) -> None:
     """The content is on the disk before the name points to it, and the name is on the disk before we go on."""
     calls = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(atomic.os, 'fsync', lambda fd: (calls.append(os.path.isdir(f'/proc/self/fd/{fd}') and 'folder' or 'file'), fsync(fd)))
+    monkeypatch.setattr(
+        atomic.os, 'fsync', lambda fd: (calls.append(os.path.isdir(f'/proc/self/fd/{fd}') and 'folder' or 'file'), fsync(fd))
+    )
     monkeypatch.setattr(atomic.os, 'replace', lambda a, b: (calls.append('replace'), replace(a, b)))
     with atomic.atomic_write(tmp_path / 'file') as file:
         file.write(b'x')

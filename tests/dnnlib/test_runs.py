@@ -59,7 +59,9 @@ def test_lock_names_its_holder_and_ends_with_it(tmp_path) -> None:
             pass
 
 
-@pytest.mark.parametrize(('changes', 'free'), [({}, False), ({'boot': 'another'}, True), ({'pid': 2**30}, True), ({'host': 'elsewhere', 'pid': 1}, False)])
+@pytest.mark.parametrize(
+    ('changes', 'free'), [({}, False), ({'boot': 'another'}, True), ({'pid': 2**30}, True), ({'host': 'elsewhere', 'pid': 1}, False)]
+)
 def test_lock_without_flock(tmp_path, monkeypatch, changes, free) -> None:
     """On a file system without locks, what the holder wrote decides."""
 

@@ -37,8 +37,8 @@ def shapes(count: int, seed: int, resolution: int = 32) -> torch.Tensor:
     draw = np.random.default_rng(seed)
     y, x = np.mgrid[:resolution, :resolution] / resolution
     fore, left, right = draw.uniform(0, 1, (3, count, 3, 1, 1))
-    cx, cy, radius = draw.uniform(0.25, 0.75, (2, count, 1, 1)).tolist() + [draw.uniform(0.1, 0.3, (count, 1, 1))]
-    disc = (np.square(x - np.array(cx)) + np.square(y - np.array(cy)) < np.square(radius))[:, None]
+    centre_x, centre_y = draw.uniform(0.25, 0.75, (2, count, 1, 1))
+    disc = (np.square(x - centre_x) + np.square(y - centre_y) < np.square(draw.uniform(0.1, 0.3, (count, 1, 1))))[:, None]
     images = np.where(disc, fore, left * (1 - x) + right * x)
     return torch.from_numpy((images * 255).round().astype(np.uint8))
 
@@ -57,6 +57,6 @@ def images_in_memory():
     return ImagesInMemory
 
 
-@pytest.fixture(name='shapes')
+@pytest.fixture(name='shapes', scope='session')
 def _shapes():
     return shapes

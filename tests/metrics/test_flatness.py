@@ -7,7 +7,8 @@ import torch
 
 from metrics.flatness import non_flatness
 
-NEAR, FAR = 2.0, 4.0
+START, END = 2.0, 4.0
+NEAR, FAR = torch.tensor([START]), torch.tensor([END])
 
 
 def image(values):
@@ -15,7 +16,7 @@ def image(values):
 
 
 def test_one_depth_scores_one_and_an_even_spread_scores_64():
-    even = NEAR + (torch.arange(64) + 0.5) / 64 * (FAR - NEAR)
+    even = START + (torch.arange(64) + 0.5) / 64 * (END - START)
     assert non_flatness(image([3.0] * 64), NEAR, FAR).item() == pytest.approx(1)
     assert non_flatness(image(even.tolist()), NEAR, FAR).item() == pytest.approx(64)
 
@@ -39,6 +40,7 @@ def test_squashing_a_shape_lowers_it_and_images_do_not_mix():
     ball = (1 - torch.linspace(-1, 1, 33).square()[:, None] - torch.linspace(-1, 1, 33).square()).clamp(min=0).sqrt()
     shapes = torch.stack([3 - scale * ball for scale in (1.0, 0.5, 0.25, 0.04)])[:, None]
     opacity = (ball > 0).float().expand_as(shapes)
-    scores = non_flatness(shapes, NEAR, FAR, opacity)
+    near, far = NEAR.expand(4), FAR.expand(4)
+    scores = non_flatness(shapes, near, far, opacity)
     assert scores.tolist() == sorted(scores.tolist(), reverse=True) and scores[0] > 8 * scores[3]
     assert torch.equal(scores, torch.cat([non_flatness(shapes[i : i + 1], NEAR, FAR, opacity[i : i + 1]) for i in range(4)]))

@@ -81,7 +81,7 @@ def test_the_front_of_poses_is_recovered_from_them() -> None:
     assert front.radius == pytest.approx(3.0, abs=0.02) and front.fov_x_deg == pytest.approx(25.0, abs=0.01)
     assert np.allclose(front.target, law.target, atol=0.02) and front.pitch_deg == pytest.approx(12, abs=2)
     one = front_of(orbit(0.0, 0.0, 2.7, focal=4.26))
-    assert one.radius == pytest.approx(2.7, abs=0.01) and np.allclose(one.target, 0, atol=0.01), 'one axis leaves the point open: the origin'
+    assert one.radius == pytest.approx(2.7, abs=0.01) and np.allclose(one.target, 0, atol=0.01), 'one axis leaves it open: the origin'
 
 
 def test_a_viewpoint_stands_where_it_says() -> None:
@@ -139,7 +139,8 @@ def test_the_conditioning_camera_is_its_own() -> None:
     z, cameras, front = latents(range(3), 2), law_poses(Gaussian(), 3), Viewpoint(2.7, 18.0).camera()
     told = sample(Recorder(True), z, None, cameras, condition=front).image[:, 5:]
     assert torch.equal(told, front.origins.expand(3, 3))
-    assert sample(Recorder(False), z, None, cameras, condition=front).image[:, 5:].eq(0).all(), 'a generator that does not ask is not told'
+    untold = sample(Recorder(False), z, None, cameras, condition=front).image[:, 5:]
+    assert untold.eq(0).all(), 'a generator that does not ask is not told'
     assert torch.equal(sample(Recorder(True), z, None, front).image[:, 2:5], front.origins.expand(3, 3)), 'one camera for all'
     with pytest.raises(UsageError, match='2 cameras were given for 3 scenes'):
         sample(Recorder(True), z, None, cameras[:2])

@@ -36,5 +36,6 @@ def rays(camera: Camera, resolution: int | tuple[int, int]) -> Rays:
     y = (v - cy) / fy
     x = (u - cx - skew * y) / fx
     local = torch.stack([x, y, torch.ones_like(x)], -1)
-    directions = torch.nn.functional.normalize(local @ camera.world_from_camera[:, :3, :3].mT, dim=-1)
+    with torch.autocast(k.device.type, enabled=False):  # bfloat16 would move rays by several pixels
+        directions = torch.nn.functional.normalize(local @ camera.world_from_camera[:, :3, :3].mT, dim=-1)
     return Rays(camera.origins[:, None].expand_as(directions), directions)

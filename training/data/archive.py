@@ -58,7 +58,9 @@ class StoredImages(ImageSet):
     def _size_of_first(self) -> int:
         width, height = self._open(0).size
         if width != height:
-            raise DataError(f'{self._source.path}: {self._names[0]} is {width}x{height}; training needs square images of one size. {ADVICE}')
+            raise DataError(
+                f'{self._source.path}: {self._names[0]} is {width}x{height}; training needs square images of one size. {ADVICE}'
+            )
         return width
 
     def __len__(self) -> int:

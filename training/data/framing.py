@@ -48,8 +48,8 @@ class Framing:
 def frame(size: tuple[int, int], transform: Transform, resolution: tuple[int, int] | None) -> Framing:
     """The framing of a picture of `size` (width, height). `resolution` None keeps the size of what is cut out.
 
-    center-crop: the largest centred square. center-crop-wide: the largest centred rectangle of the aspect of `resolution`, between bars on a
-    square canvas. pad: everything, between bars on a square canvas.
+    center-crop: the largest centred square. center-crop-wide: the largest centred rectangle of the aspect of `resolution`, between bars
+    on a square canvas. pad: everything, between bars on a square canvas.
     """
     width, height = size
     if transform == 'center-crop':

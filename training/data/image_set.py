@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import numpy as np
+
 from training.data.item import Item
+from training.data.labels import Label
 
 
 class ImageSet(ABC):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -20,8 +21,17 @@ ClassRule = Literal['auto', 'folder', 'none']
 SPLITS = frozenset(('train', 'training', 'val', 'valid', 'validation', 'test', 'testing'))
 
 
-def gather(source: Source, headers: Mapping[str, Header], rule: ClassRule) -> tuple[Labels, list[Problem]]:
-    """Labels of the images of `source`, and what is wrong with them.
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """labels: by image name. problems: what is wrong with them. left_out: images that are no part of the set."""
+
+    labels: Labels
+    problems: list[Problem]
+    left_out: frozenset[str] = frozenset()
+
+
+def gather(source: Source, headers: Mapping[str, Header], rule: ClassRule) -> Knowledge:
+    """What is known about the images of `source`.
 
     `headers`: the images that can be read. rule 'folder': the top-level folders are the classes; 'none': no classes; 'auto': the classes of
     dataset.json if there is one, else the folders if they look like classes. Cameras come from dataset.json or transforms.json.
@@ -29,28 +39,30 @@ def gather(source: Source, headers: Mapping[str, Header], rule: ClassRule) -> tu
     root = _wrapper(source)
     inside = {name.removeprefix(root): name for name in source.names}
     files = {name.removeprefix(root): name for name in source.json_names}
-    labels, problems = Labels(), []
+    labels, problems, left_out = Labels(), [], frozenset()
     if FILE in files:
         labels, problems = _from_dataset_json(source, files[FILE], inside)
     nerf = sorted(name for name in files if PurePosixPath(name).name.startswith('transforms'))
     if nerf and not labels.has_cameras:
         cameras, found = _from_transforms(source, {name: files[name] for name in nerf}, inside, headers)
         problems += found
-        for name, label in cameras.items():
-            labels.by_name[name] = Label(labels.by_name[name].class_id if name in labels.by_name else None, label)
+        for name, camera in cameras.items():
+            labels.by_name[name] = Label(labels.by_name[name].class_id if name in labels.by_name else None, camera)
+        # A transforms.json says which images it means; renderings of depth often lie beside them.
+        left_out = frozenset(name for name in headers if cameras and name not in cameras)
+        inside = {short: name for short, name in inside.items() if name not in left_out}
     if rule == 'none' or (rule == 'auto' and FILE in files):
-        return (_without_classes(labels) if rule == 'none' else labels), problems
+        return Knowledge(_without_classes(labels) if rule == 'none' else labels, problems, left_out)
     folders = _class_folders(source, inside, root, rule, nerf=bool(nerf))
     if folders is None:
-        return labels, problems
+        return Knowledge(labels, problems, left_out)
     names, by_name = folders
     readable, found = _class_names(source, files, names)
     problems += found
     for name, class_id in by_name.items():
         camera = labels.by_name[name].camera25 if name in labels.by_name else None
         labels.by_name[name] = Label(class_id, camera)
-    labels.class_names = readable
-    return labels, problems
+    return Knowledge(Labels(labels.by_name, readable), problems, left_out)
 
 
 def _wrapper(source: Source) -> str:
@@ -100,7 +112,7 @@ def _class_folders(
             raise UsageError(f'--classes folder needs every image inside a class folder; {source.path} has {len(loose)} outside: {shown}.')
     elif loose or len(folders) < 2 or nerf or all(folder.isdigit() and len(folder) == 5 for folder in folders):
         return None  # five digits: the numbered folders of a StyleGAN data set
-    if set(folder.lower() for folder in folders) <= SPLITS:
+    if {folder.lower() for folder in folders} <= SPLITS:
         raise UsageError(
             f'The top-level folders of {source.path} are splits ({", ".join(folders)}), not classes. '
             f'Point --source at one of them, or mix them with --classes none.'
@@ -120,7 +132,7 @@ def _class_names(source: Source, files: Mapping[str, str], folders: list[str]) -
         return tuple(folders), problems
     if not isinstance(document, dict) or not all(isinstance(v, str) for v in document.values()):
         return tuple(folders), [Problem('classes.json', Trouble.LABEL, 'expected an object from folder names to class names')]
-    names = [document[folder] if folder in document else folder for folder in folders]
+    names = [document.get(folder, folder) for folder in folders]
     # Two folders may share a name (ImageNet has two cranes): then the folder tells them apart.
     return tuple(f'{n} ({f})' if names.count(n) > 1 else n for n, f in zip(names, folders, strict=True)), []
 
@@ -128,7 +140,7 @@ def _class_names(source: Source, files: Mapping[str, str], folders: list[str]) -
 def _from_transforms(
     source: Source, files: Mapping[str, str], inside: Mapping[str, str], headers: Mapping[str, Header]
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """Cameras (float32 [25]) by image name. Images that no frame names are left out of the source, with a count."""
+    """Cameras (float32 [25]) by image name."""
     cameras, problems = {}, []
     for short, full in files.items():
         data, found = _read(source, full)
@@ -150,12 +162,6 @@ def _from_transforms(
         if frames:
             cameras |= _convert_frames(short, {**document, 'frames': frames}, names)
     problems += [Problem(name, Trouble.CAMERA, reason) for name, reason in camera_problems(cameras)]
-    unlisted = [name for name in source.names if name in headers and name not in cameras]
-    if unlisted and cameras:
-        source.ignored['images that no transforms.json lists'] += len(unlisted)
-        source.names = [name for name in source.names if name not in set(unlisted)]
-        for name in unlisted:
-            inside.pop(name, None)
     return {name: numbers.astype('float32') for name, numbers in cameras.items()}, problems
 
 

@@ -82,7 +82,8 @@ def parse_labels(data: bytes, image_names: Sequence[str]) -> tuple[Labels, list[
     if problems:
         return Labels(), problems
     if not isinstance(document, dict) or 'labels' not in document:
-        return Labels(), [Problem(FILE, Trouble.LABEL, 'has no "labels"; expected {"labels": [["name.png", label], ...]} or {"labels": null}')]
+        expected = '{"labels": [["name.png", label], ...]} or {"labels": null}'
+        return Labels(), [Problem(FILE, Trouble.LABEL, f'has no "labels"; expected {expected}')]
     class_names, problems = _class_names(document)
     entries = document['labels']
     if entries is None:
@@ -176,8 +177,8 @@ def _line_of(data: bytes, number: int, name: str | None) -> int:
 
 
 def _kind(value: Any) -> str:
-    names = {dict: 'an object', list: 'a list', str: 'a text', bool: 'true or false', int: 'an integer', float: 'a fraction', type(None): 'null'}
-    return names[type(value)]
+    names = {dict: 'an object', list: 'a list', str: 'a text', bool: 'true or false', int: 'an integer', float: 'a fraction'}
+    return 'null' if value is None else names[type(value)]
 
 
 def _class_problem(value: Any, class_names: tuple[str, ...] | None) -> str | None:

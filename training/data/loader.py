@@ -10,6 +10,7 @@ import torch
 
 from dnnlib.errors import DataError
 from torch_utils.rng import Stream
+from training.cameras.camera import Camera
 from training.cameras.convention import from_eg3d
 from training.data.image_set import ImageSet
 from training.data.item import Batch, Item
@@ -38,20 +39,24 @@ def make_batch(items: Sequence[Item], indices: np.ndarray, flips: np.ndarray | N
 def _classes(items: Sequence[Item]) -> torch.Tensor | None:
     known = [item.class_id for item in items if item.class_id is not None]
     if len(known) not in (0, len(items)):
-        raise DataError(f'{len(items) - len(known)} of {len(items)} items have no class while the others have one; check the set with dataset_tool.py --check.')
+        raise _incomplete(len(items) - len(known), len(items), 'class')
     return torch.tensor(known, dtype=torch.int64) if known else None
 
 
-def _camera(items: Sequence[Item], flips: np.ndarray):
+def _incomplete(lacking: int, total: int, what: str) -> DataError:
+    return DataError(f'{lacking} of {total} items have no {what} while the others have one; check the set with dataset_tool.py --check.')
+
+
+def _camera(items: Sequence[Item], flips: np.ndarray) -> Camera | None:
     known = [item.camera25 for item in items if item.camera25 is not None]
     if len(known) not in (0, len(items)):
-        raise DataError(f'{len(items) - len(known)} of {len(items)} items have no camera while the others have one; check the set with dataset_tool.py --check.')
+        raise _incomplete(len(items) - len(known), len(items), 'camera')
     if not known:
         return None
     camera = from_eg3d(torch.from_numpy(np.stack(known).astype(np.float32)))
     mirrored = camera.mirrored()
     chosen = torch.from_numpy(flips)[:, None, None]
-    return type(camera)(
+    return Camera(
         world_from_camera=torch.where(chosen, mirrored.world_from_camera, camera.world_from_camera),
         intrinsics=torch.where(chosen, mirrored.intrinsics, camera.intrinsics),
     )

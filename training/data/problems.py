@@ -39,4 +39,5 @@ def refuse(source: str, problems: Sequence[Problem], advice: str) -> None:
     """Raise DataError with every problem if there is any."""
     if problems:
         files = len({p.where for p in problems})
-        raise DataError(f'{source} cannot be used: {len(problems)} problem{"s" * (len(problems) > 1)} in {files} place{"s" * (files > 1)}.\n{listed(problems)}\n{advice}')
+        count = f'{len(problems)} problem{"s" * (len(problems) > 1)} in {files} place{"s" * (files > 1)}'
+        raise DataError(f'{source} cannot be used: {count}.\n{listed(problems)}\n{advice}')

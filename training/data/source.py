@@ -19,7 +19,9 @@ from dnnlib.errors import DataError, MissingInputError, UsageError
 from dnnlib.units import format_bytes
 from training.data.problems import Problem, Trouble
 
-IMAGE_EXTENSIONS = frozenset('.png .jpg .jpeg .jpe .jfif .bmp .gif .tif .tiff .webp .ppm .pgm .pbm .pnm .tga'.split())
+IMAGE_EXTENSIONS = frozenset((
+    '.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.gif', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.pbm', '.pnm', '.tga',
+))
 JSON_FILES = ('dataset.json', 'classes.json', 'transforms.json', 'transforms_train.json', 'transforms_val.json', 'transforms_test.json')
 MAX_FILE_BYTES = 64 << 20
 MAX_JSON_BYTES = 2 << 30  # 5 million cameras

@@ -37,7 +37,8 @@ class SyntheticConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for what, value, low, high in (('resolution', self.resolution, 4, 1024), ('count', self.count, 1, 100_000_000), ('seed', self.seed, 0, 2**63)):
+        limits = (('resolution', self.resolution, 4, 1024), ('count', self.count, 1, 100_000_000), ('seed', self.seed, 0, 2**63))
+        for what, value, low, high in limits:
             if not low <= value <= high:
                 raise UsageError(f'A synthetic set cannot have {what}={value}; it must lie in {low} .. {high}.')
 
@@ -64,7 +65,8 @@ def parse_spec(spec: str) -> SyntheticConfig:
     for name in names:
         if name not in CATALOGUE:
             raise UsageError(
-                f'{spec!r}: unknown class {name!r}; known are {ALL_CLASSES} (all) and {", ".join(CATALOGUE)}.{did_you_mean(name, [ALL_CLASSES, *CATALOGUE])}'
+                f'{spec!r}: unknown class {name!r}; known are {ALL_CLASSES} (all) and {", ".join(CATALOGUE)}.'
+                + did_you_mean(name, [ALL_CLASSES, *CATALOGUE])
             )
     return SyntheticConfig(names, **values)
 

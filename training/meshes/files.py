@@ -1,7 +1,7 @@
 """Meshes to files: .ply, .glb and .obj, each written here so that no package is needed to open one's own shape.
 
-All three keep world units and axes: y up, +z the front, right-handed. That is what glTF asks for. Blender turns .glb by itself; for .ply and .obj
-choose "forward -Z, up Y" in its import dialogue.
+All three keep world units and axes: y up, +z the front, right-handed. That is what glTF asks for. Blender turns .glb by itself; for .ply
+and .obj choose "forward -Z, up Y" in its import dialogue.
 """
 
 import json
@@ -58,24 +58,20 @@ def obj_bytes(mesh: Mesh) -> bytes:
 def glb_bytes(mesh: Mesh) -> bytes:
     """Binary glTF 2.0 with normals and vertex colours.
 
-    glTF's COLOR_0 is linear light (specification 3.9.2), so sRGB is decoded; 16 bits keep the dark colours apart. The material is matt and not
-    metallic: glTF's default is polished metal, which looks black where there is nothing to reflect.
+    glTF's COLOR_0 is linear light (glTF 2.0, 3.7.2.1), so sRGB is decoded; 8 bits would merge the dark colours, and some readers do not
+    understand 16, so it is written in floats. The material is matt: glTF's default is polished metal, which looks black where there is
+    nothing to reflect.
     """
     vertices = mesh.vertices.astype('<f4')
     attributes = {'POSITION': (vertices, 5126, 'VEC3'), 'NORMAL': (outward_normals(mesh).astype('<f4'), 5126, 'VEC3')}
     if mesh.colours is not None:
-        # Rows must start at multiples of 4 bytes: three 16-bit channels are followed by an opaque fourth.
-        linear = np.full((len(vertices), 4), 65535, '<u2')
-        linear[:, :3] = np.rint(linear_light(mesh.colours) * 65535)
-        attributes['COLOR_0'] = (linear, 5123, 'VEC4')
+        attributes['COLOR_0'] = (linear_light(mesh.colours).astype('<f4'), 5126, 'VEC3')
     binary, views, accessors = b'', [], []
     for name, (array, component, kind) in [*attributes.items(), ('faces', (mesh.faces.astype('<u4').reshape(-1), 5125, 'SCALAR'))]:
         views.append({'buffer': 0, 'byteOffset': len(binary), 'byteLength': array.nbytes, 'target': 34963 if name == 'faces' else 34962})
         accessor = {'bufferView': len(views) - 1, 'componentType': component, 'count': len(array), 'type': kind}
         if name == 'POSITION':
             accessor |= {'min': vertices.min(0).tolist(), 'max': vertices.max(0).tolist()}
-        if name == 'COLOR_0':
-            accessor |= {'normalized': True}
         accessors.append(accessor)
         binary += array.tobytes()
     primitive = {'attributes': {name: index for index, name in enumerate(attributes)}, 'indices': len(attributes), 'material': 0}

@@ -39,12 +39,12 @@ def voxel_centres(box_side: float, resolution: int) -> Tensor:
 
 
 @torch.no_grad()
-def density_grid(field: Field, box_side: float, resolution: int = 128, device: torch.device | str = 'cpu', points_at_once: int = 2 ** 18,
+def density_grid(field: Field, box_side: float, resolution: int = 128, device: torch.device | str = 'cpu', points_at_once: int = 2 ** 16,
                  progress: Callable[[float], None] | None = None) -> DensityGrid:
     """Asks a field of one scene (N = 1) for its raw density at the centres of resolution^3 voxels.
 
-    Memory: 4 resolution^3 bytes for the result (64 MiB at 256), plus what the field needs for `points_at_once` points. `progress` is told the
-    share that is done, in (0, 1]. Raises UsageError for a resolution below 2, NumericalError when the field answers with NaN.
+    Memory: 4 resolution^3 bytes for the result (64 MiB at 256), plus what the field needs for `points_at_once` points. `progress` is told
+    the share that is done, in (0, 1]. Raises UsageError for a resolution below 2, NumericalError when the field answers with NaN.
     """
     if resolution < 2:
         raise UsageError(f'a mesh needs a grid of at least 2 voxels along each side, got {resolution}.')
@@ -65,8 +65,8 @@ def density_grid(field: Field, box_side: float, resolution: int = 128, device: t
 
 
 def raw_density(field: Field, points: Tensor) -> Tensor:
-    """Raw density [1, M] at points [1, M, 3]. Density must not depend on the direction of the view; a field that asks for one anyway is told the
-    one from the front."""
+    """Raw density [1, M] at points [1, M, 3]. Density must not depend on the direction of the view; a field that asks for one anyway is
+    told the one from the front."""
     return field(points, points.new_tensor([0.0, 0.0, -1.0]).expand_as(points))[0][..., 0]
 
 

@@ -28,9 +28,10 @@ class Mesh:
         return float(_volumes(self).sum())
 
 
-def coloured_surface(field: Field, rendering: RenderingConfig, resolution: int = 128, level: float | None = None, largest_only: bool = False,
-                     device: torch.device | str = 'cpu') -> Mesh:
-    """The surface of one scene's field (N = 1) in the box of its renderer: grid, marching cubes, colours. Errors: see the three functions."""
+def coloured_surface(field: Field, rendering: RenderingConfig, resolution: int = 128, level: float | None = None,
+                     largest_only: bool = False, device: torch.device | str = 'cpu') -> Mesh:
+    """The surface of one scene's field (N = 1) in the box of its renderer: grid, marching cubes, colours. Errors: see the three
+    functions."""
     require_marching_cubes()
     grid = density_grid(field, rendering.box_side, resolution, device)
     return colour_vertices(extract_surface(grid, rendering, level, largest_only), field, rendering, grid.voxel_side, device)
@@ -39,13 +40,13 @@ def coloured_surface(field: Field, rendering: RenderingConfig, resolution: int =
 def adaptive_level(grid: DensityGrid, rendering: RenderingConfig) -> float:
     """The physical density at which the visible surface lies, for an object of any scale and softness.
 
-    Light is sent through the grid along each of its six axis directions, a ray per voxel of a face. The surface that such a ray shows is where
-    it has lost half of its light, exp(-integral of density) = 1/2: the median of what a volume renderer composites. The level is the median, over
-    the rays that lose half of their light, of the density at that point. A hard object gives its half-way density, a soft one the depth at which
-    it looks solid; no sample distance, box size or guess enters.
+    Light is sent through the grid along each of its six axis directions, a ray per voxel of a face. The surface that such a ray shows is
+    where it has lost half of its light, exp(-integral of density) = 1/2: the median of what a volume renderer composites. The level is the
+    median, over the rays that lose half of their light, of the density at that point. A hard object gives its half-way density, a soft one
+    the depth at which it looks solid; no sample distance, box size or guess enters.
 
-    Where fewer than one ray in a thousand loses half of its light (fog, or a network that has hardly been trained), there is no visible surface,
-    and the level is the mean of the smallest and the largest density: the surface of what is densest.
+    Where fewer than one ray in a thousand loses half of its light (fog, or a network that has hardly been trained), there is no visible
+    surface, and the level is the mean of the smallest and the largest density: the surface of what is densest.
     """
     raw = torch.from_numpy(grid.raw)
     every = math.ceil(len(raw) / 128)                                     # 100,000 rays are enough for a median
@@ -61,7 +62,8 @@ def adaptive_level(grid: DensityGrid, rendering: RenderingConfig) -> float:
 
 
 def _density_at_half_light(raw: Tensor, step: float, rendering: RenderingConfig) -> Tensor:
-    """Physical density at the point where half of the light is lost, of the rays that get there: raw [samples, rays], from voxel to voxel."""
+    """Physical density at the point where half of the light is lost, of the rays that get there: raw [samples, rays], from voxel to
+    voxel."""
     thickness = physical_density((raw[1:] + raw[:-1]) / 2, rendering) * step        # of the segments, midpoint rule as in rendering
     depth = thickness.cumsum(0)
     reached = depth[-1] >= math.log(2)
@@ -116,7 +118,8 @@ def largest_piece(mesh: Mesh) -> Mesh:
 
     count = len(mesh.vertices)
     edges = np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]]])
-    _, piece = connected_components(coo_array((np.ones(len(edges), bool), (edges[:, 0], edges[:, 1])), shape=(count, count)), directed=False)
+    graph = coo_array((np.ones(len(edges), bool), (edges[:, 0], edges[:, 1])), shape=(count, count))
+    _, piece = connected_components(graph, directed=False)
     piece_of_face = piece[mesh.faces[:, 0]]
     best = np.bincount(piece_of_face, weights=_volumes(mesh)).argmax()
     new_index = np.cumsum(piece == best) - 1
@@ -128,13 +131,15 @@ def outward_normals(mesh: Mesh) -> np.ndarray:
     """Unit normals float32 [V, 3], faces weighted by their area."""
     corners = mesh.vertices.astype(np.float64)[mesh.faces]
     of_faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = np.stack([sum(np.bincount(mesh.faces[:, k], of_faces[:, axis], len(mesh.vertices)) for k in range(3)) for axis in range(3)], axis=1)
+    count = len(mesh.vertices)
+    sums = [sum(np.bincount(mesh.faces[:, k], of_faces[:, axis], count) for k in range(3)) for axis in range(3)]
+    normals = np.stack(sums, axis=1)
     return (normals / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-20)).astype(np.float32)
 
 
 @torch.no_grad()
 def colour_vertices(mesh: Mesh, field: Field, rendering: RenderingConfig, voxel_side: float, device: torch.device | str = 'cpu',
-                    points_at_once: int = 2 ** 18, samples: int = 8) -> Mesh:
+                    points_at_once: int = 2 ** 16, samples: int = 8) -> Mesh:
     """The mesh with the colour that a camera looking straight at each vertex would see.
 
     A short ray crosses the surface along the inward normal, from one voxel outside to three inside; its `samples` colours (the first three

@@ -72,7 +72,7 @@ class Discriminator(nn.Module):
 
 
 class Trunk(nn.Module):
-    """x [N, K, S, S] -> features [N, 16 C4], flattened from [C4, 4, 4]; the minibatch standard deviation is its only look across samples."""
+    """x [N, K, S, S] -> features [N, 16 C4], flattened from [C4, 4, 4]; only the minibatch deviation looks across samples."""
 
     def __init__(self, in_channels: int, channels: dict[int, int], config: DiscriminatorConfig):
         super().__init__()

@@ -1,6 +1,7 @@
-"""The mapping network: latent, camera and class -> intermediate latent w, with its running mean for truncation (StyleGAN, arXiv 1812.04948)."""
+"""The mapping network: latent, camera and class -> w, with its running mean for truncation (StyleGAN, arXiv 1812.04948)."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,7 @@ class Mapping(nn.Module):
         self.embed_class = ClassEmbedding(num_classes, out_features) if num_classes else None
         widths = [parts] + [out_features] * config.layers
         self.layers = nn.ModuleList(
-            Dense(a, b, lrelu=True, lr_multiplier=config.lr_multiplier) for a, b in zip(widths[:-1], widths[1:], strict=True)
+            Dense(a, b, lrelu=True, lr_multiplier=config.lr_multiplier) for a, b in pairwise(widths)
         )
         if z_dim:
             self.register_buffer('w_avg', torch.zeros(out_features))
@@ -57,7 +58,8 @@ class Mapping(nn.Module):
             parts.append(normalise_second_moment(self.embed_camera(self._camera_numbers(z, classes, camera))))
         if self.embed_class is not None:
             if classes is None:
-                raise UsageError(f'this network is conditioned on one of {self.embed_class.weight.shape[0]} classes, and no class was given')
+                count = self.embed_class.weight.shape[0]
+                raise UsageError(f'this network is conditioned on one of {count} classes, and no class was given; choose one')
             parts.append(normalise_second_moment(self.embed_class(classes)))
         x = torch.cat(parts, dim=1)
         for layer in self.layers:

@@ -1,4 +1,4 @@
-"""Convolutions modulated by a latent w: style scales the input channels, demodulation restores unit variance (StyleGAN2, arXiv 1912.04958, eq. 1-3)."""
+"""Convolutions modulated by a latent: style scales the input, demodulation restores unit variance (arXiv 1912.04958, eq. 1-3)."""
 
 import math
 from typing import Literal

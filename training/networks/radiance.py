@@ -1,6 +1,7 @@
 """The radiance decoder: features of a point -> raw density and colour features (EG3D, arXiv 2112.07945, section 4.1)."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ class Radiance(nn.Module):
         super().__init__()
         widths = [plane_channels, *config.hidden, 1 + config.features]
         self.layers = nn.ModuleList(
-            Dense(a, b, lr_multiplier=config.lr_multiplier) for a, b in zip(widths[:-1], widths[1:], strict=True)
+            Dense(a, b, lr_multiplier=config.lr_multiplier) for a, b in pairwise(widths)
         )
         self.outside = config.outside
         self.register_buffer('axes', PLANE_AXES[axes].clone(), persistent=False)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from custom_ops import downsample2d, setup_filter, upfirdn2d, upsample2d
+from custom_ops import setup_filter, upfirdn2d
 
 TAPS = (1.0, 3.0, 3.0, 1.0)
 
@@ -20,22 +20,27 @@ def _filter(dtype: torch.dtype, device: torch.device) -> Tensor:
     return setup_filter(TAPS).to(device=device, dtype=dtype)
 
 
+def filtered(x: Tensor, *, up: int = 1, down: int = 1, padding: int | tuple[int, int, int, int] = 0, gain: float = 1.0) -> Tensor:
+    """upfirdn2d with the filter, in the dtype of x also under autocast: pictures are accumulated in float32."""
+    with torch.autocast(x.device.type, enabled=False):
+        return upfirdn2d(x, _filter(x.dtype, x.device), up=up, down=down, padding=padding, gain=gain)
+
+
 def conv_up(x: Tensor, weight: Tensor) -> Tensor:
     """x2 transposed convolution with `weight` [O, I, 3, 3], then the filter at gain 4; [N, I, H, W] -> [N, O, 2H, 2W]."""
-    y = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-    return upfirdn2d(y, _filter(y.dtype, y.device), padding=1, gain=4.0)
+    return filtered(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), padding=1, gain=4.0)
 
 
 def conv_down(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """The filter, then a stride-2 convolution with `weight` [O, I, 3, 3] and `bias` [O]; [N, I, H, W] -> [N, O, H/2, W/2]."""
-    return F.conv2d(upfirdn2d(x, _filter(x.dtype, x.device), padding=2), weight, bias, stride=2)
+    return F.conv2d(filtered(x, padding=2), weight, bias, stride=2)
 
 
 def upsample(x: Tensor) -> Tensor:
-    """[N, C, H, W] -> [N, C, 2H, 2W] with the filter, zeros outside."""
-    return upsample2d(x, _filter(x.dtype, x.device))
+    """[N, C, H, W] -> [N, C, 2H, 2W] with the filter, zeros outside; pixel edges stay where they are."""
+    return filtered(x, up=2, padding=(2, 1, 2, 1), gain=4.0)
 
 
 def downsample(x: Tensor) -> Tensor:
-    """[N, C, H, W] -> [N, C, H/2, W/2] with the filter, zeros outside."""
-    return downsample2d(x, _filter(x.dtype, x.device))
+    """[N, C, H, W] -> [N, C, H/2, W/2] with the filter, zeros outside; pixel edges stay where they are."""
+    return filtered(x, down=2, padding=1)

@@ -1,4 +1,4 @@
-"""Super-resolution: rendered features -> the final picture, by modulated blocks that share the last latent (EG3D, arXiv 2112.07945, 4.3)."""
+"""Super-resolution: rendered features -> the final picture, by blocks that share the last latent (EG3D, arXiv 2112.07945, 4.3)."""
 
 from dataclasses import dataclass
 

@@ -69,11 +69,10 @@ class Synthesis(nn.Module):
                 self.blocks[f'r{r}'] = SynthesisBlock(
                     channels[r // 2], channels[r], image_channels, resolution=r, up=True, name=f'synthesis.r{r}', **common
                 )
-            if r in config.extra_blocks:
-                self.extras[f'r{r}'] = nn.ModuleList(
-                    ExtraBlock(channels[r], image_channels, resolution=r, name=f'synthesis.r{r}.extra{i}', **common)
-                    for i in range(config.extra_blocks.count(r))
-                )
+            self.extras[f'r{r}'] = nn.ModuleList(
+                ExtraBlock(channels[r], image_channels, resolution=r, name=f'synthesis.r{r}.extra{i}', **common)
+                for i in range(config.extra_blocks.count(r))
+            )
 
     def forward(self, ws: Tensor, noise: Noise = 'const', stream: Stream | None = None) -> Tensor:
         w = ws.unbind(dim=1)
@@ -83,6 +82,6 @@ class Synthesis(nn.Module):
                 x, image = self.r4((w[0], w[1]), noise, stream)
             else:
                 x, image = self.blocks[f'r{r}'](x, image, (w[2 * i - 1], w[2 * i], w[2 * i + 1]), noise, stream)
-            for extra in self.extras[f'r{r}'] if f'r{r}' in self.extras else ():
+            for extra in self.extras[f'r{r}']:
                 x, image = extra(x, image, (w[2 * i], w[2 * i + 1]), noise, stream)
         return image.unflatten(1, (self.num_planes, -1))

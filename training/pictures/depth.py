@@ -13,8 +13,8 @@ EMPTY_BELOW_OPACITY = 0.5       # a ray that kept more than half its light saw n
 def depth_limits(depth: Tensor, opacity: Tensor | None = None) -> Tensor:
     """Nearest and farthest depth seen in each image: depth [N, 1, H, W] -> [N, 2].
 
-    Rays of opacity [N, 1, H, W] below one half do not count (their depth is where the ray ends, not where anything is). An image that has no
-    other rays is measured by all of them.
+    Rays of opacity [N, 1, H, W] below one half do not count (their depth is where the ray ends, not where anything is). An image that has
+    no other rays is measured by all of them.
     """
     flat = depth.detach().float().flatten(1)
     seen = torch.ones_like(flat, dtype=torch.bool) if opacity is None else opacity.detach().flatten(1) >= EMPTY_BELOW_OPACITY
@@ -24,13 +24,13 @@ def depth_limits(depth: Tensor, opacity: Tensor | None = None) -> Tensor:
     return torch.stack([near, far], dim=1)
 
 
-def depth_pictures(depth: Tensor, opacity: Tensor | None = None, *, limits: tuple[float, float] | None = None, shared_range: bool = False,
-                   colours: Colours = 'grey') -> np.ndarray:
+def depth_pictures(depth: Tensor, opacity: Tensor | None = None, *, limits: tuple[float, float] | None = None,
+                   shared_range: bool = False, colours: Colours = 'grey') -> np.ndarray:
     """Depth [N, 1, H, W] as pictures uint8 [N, H, W, 3].
 
-    The nearest depth is the brightest and the farthest the darkest of the colour map. The range is each image's own; with `shared_range` one
-    range for all of them (pictures of a grid are then comparable); with `limits` = (near, far) the caller's (frames of a video do not flicker).
-    Opacity [N, 1, H, W], when given, fades what is see-through to black.
+    The nearest depth is the brightest and the farthest the darkest of the colour map. The range is each image's own; with `shared_range`
+    one range for all of them (pictures of a grid are then comparable); with `limits` = (near, far) the caller's (frames of a video do not
+    flicker). Opacity [N, 1, H, W], when given, fades what is see-through to black.
     """
     if limits is not None:
         near, far = (torch.full((len(depth),), value, device=depth.device) for value in limits)
@@ -51,8 +51,8 @@ def depth_pictures(depth: Tensor, opacity: Tensor | None = None, *, limits: tupl
 def colour_table(colours: Colours) -> np.ndarray:
     """256 colours uint8 [256, 3] from black to white, of steadily growing brightness.
 
-    'cubehelix' is Green, "A colour scheme for the display of astronomical intensity images" (2011), equation 1 with start 0.5, -1.5 rotations,
-    hue 1, gamma 1: it reads the same when printed in grey.
+    'cubehelix' is Green, "A colour scheme for the display of astronomical intensity images" (2011), equation 1 with start 0.5,
+    -1.5 rotations, hue 1, gamma 1: it reads the same when printed in grey.
     """
     brightness = np.linspace(0, 1, 256)[:, None]
     if colours == 'grey':

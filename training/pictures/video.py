@@ -32,8 +32,8 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float = 30.
     .gif knows delays of whole hundredths of a second only: the frame rate is rounded to 100 / round(100 / fps).
     The file is written atomically, and frames are consumed one at a time (.webp and .gif hold them all).
 
-    Raises UsageError (no frames, unequal sizes, unknown suffix, fps <= 0), MissingInputError (.mp4 without imageio-ffmpeg), StorageError (ffmpeg
-    failed).
+    Raises UsageError (no frames, unequal sizes, unknown suffix, fps <= 0), MissingInputError (.mp4 without imageio-ffmpeg), StorageError
+    (ffmpeg failed).
     """
     path = Path(path)
     video_format = path.suffix.lower().removeprefix('.')
@@ -62,7 +62,8 @@ class _Counted:
         for frame in self._frames:
             shape = frame.shape if shape is None else shape
             if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape != shape:
-                raise UsageError(f'{self._name}: frame {self.count} is {frame.dtype} {list(frame.shape)}; all must be uint8 {list(shape)}.')
+                found = f'{frame.dtype} {list(frame.shape)}'
+                raise UsageError(f'{self._name}: frame {self.count} is {found}; all must be uint8 {list(shape)}.')
             self.count += 1
             yield frame
         if self.count == 0:
@@ -76,8 +77,8 @@ def _write_mp4(file: BinaryIO, frames: Iterable[np.ndarray], fps: float) -> None
     with tempfile.TemporaryDirectory() as folder:     # ffmpeg writes to a path, not to an open file
         unfinished = Path(folder) / 'video.mp4'
         encoder = ffmpeg.write_frames(
-            str(unfinished), (first.shape[1], first.shape[0]), fps=fps, codec='libx264', pix_fmt_out='yuv420p', macro_block_size=1, quality=None,
-            ffmpeg_log_level='error', output_params=['-crf', '16', '-movflags', '+faststart'])
+            str(unfinished), (first.shape[1], first.shape[0]), fps=fps, codec='libx264', pix_fmt_out='yuv420p', macro_block_size=1,
+            quality=None, ffmpeg_log_level='error', output_params=['-crf', '16', '-movflags', '+faststart'])
         try:
             encoder.send(None)
             for frame in chain([first], even):
@@ -107,5 +108,6 @@ def _imageio_ffmpeg() -> ModuleType:
     except ImportError as error:
         raise MissingInputError(
             "an .mp4 video is written by ffmpeg, which the package imageio-ffmpeg brings, and it is not installed here. Install it "
-            "(pip install imageio-ffmpeg, or this project's extra: pip install '.[video]'), or write .webp or .gif, which need nothing.") from error
+            "(pip install imageio-ffmpeg, or this project's extra: pip install '.[video]'), or write .webp or .gif, which need nothing.",
+        ) from error
     return imageio_ffmpeg

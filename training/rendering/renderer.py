@@ -156,7 +156,8 @@ def _render_chunk(
         edges = compositing.with_ends(depths, *((lowest, highest) if released else ends))
         depth = compositing.median_depth(light.optical_depth, edges, light.opacity)
     else:
-        depth = compositing.expected_depth(light.shares, depths, light.opacity, highest if released else far)
+        # As released, an empty ray is infinitely far, until it is clamped to the batch.
+        depth = compositing.expected_depth(light.shares, depths, light.opacity, torch.full_like(far, torch.inf) if released else far)
     return colour * 2 - 1, depth, light.opacity, lowest, highest
 
 
@@ -183,4 +184,5 @@ def _fine_depths(raw: Tensor, depths: Tensor, ends: tuple[Tensor | None, Tensor 
 
 def _weighted_sum(shares: Tensor, features: Tensor) -> Tensor:
     """sum_s shares [N, R, S] * features [N, R, S, C] -> [N, R, C], in the precision of the shares."""
-    return (shares[:, :, None] @ features.to(shares.dtype)).squeeze(2)
+    with torch.autocast(shares.device.type, enabled=False):  # a sum over a whole ray deserves all digits
+        return (shares[:, :, None] @ features.to(shares.dtype)).squeeze(2)

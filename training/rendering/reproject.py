@@ -18,8 +18,9 @@ def project(camera: Camera, points: Tensor) -> tuple[Tensor, Tensor]:
     The distance is along the ray, to be compared with a rendered depth; it is negative for points behind the camera, whose uv means nothing.
     """
     offset = points - camera.origins[:, None]
-    local = offset @ camera.world_from_camera[:, :3, :3]
-    z = local[..., 2:]
-    safe = torch.where(z.abs() < 1e-9, torch.full_like(z, 1e-9), z)
-    uv = ((local / safe) @ camera.intrinsics.mT)[..., :2]
+    with torch.autocast(offset.device.type, enabled=False):
+        local = offset @ camera.world_from_camera[:, :3, :3]
+        z = local[..., 2:]
+        safe = torch.where(z.abs() < 1e-9, torch.full_like(z, 1e-9), z)
+        uv = ((local / safe) @ camera.intrinsics.mT)[..., :2]
     return uv, offset.norm(dim=-1, keepdim=True) * torch.where(z < 0, -1.0, 1.0)

@@ -47,8 +47,9 @@ def test_chunks_change_nothing_and_are_bounded(points_at_once: int) -> None:
 def test_density_is_what_the_renderer_follows_light_through() -> None:
     rendering = RenderingConfig(density_shift=1.5, density_scale=7.0)
     raw = torch.linspace(-30, 60, 101)
-    unit_length = march(raw.reshape(1, -1, 1), torch.full((1, 101, 1), 0.5), torch.zeros(1, 101, 1), torch.ones(1, 101, 1), shift=1.5, scale=7.0)
-    assert torch.allclose(physical_density(raw, rendering), unit_length.optical_depth[0, :, -1], rtol=1e-5)
+    near, middle, far = (torch.full((1, 101, 1), depth) for depth in (0.0, 0.5, 1.0))
+    light = march(raw.reshape(1, -1, 1), middle, near, far, shift=1.5, scale=7.0)
+    assert torch.allclose(physical_density(raw, rendering), light.optical_depth[0, :, -1], rtol=1e-5), 'over a unit of length'
 
 
 @pytest.mark.parametrize('density', [1e-6, 0.3, 10.0, 5000.0])

@@ -75,7 +75,8 @@ def test_meshes_are_closed_and_look_outward() -> None:
 
 
 def test_matter_that_reaches_the_box_is_cut_at_its_faces() -> None:
-    mesh = extract_surface(density_grid(lambda points, directions: (torch.full_like(points[..., :1], 50.0), points), 1.4, 16), RENDERING, 1.0)
+    solid = density_grid(lambda points, directions: (torch.full_like(points[..., :1], 50.0), points), 1.4, 16)
+    mesh = extract_surface(solid, RENDERING, 1.0)
     assert np.allclose(mesh.vertices.min(0), -0.7, atol=1e-5) and np.allclose(mesh.vertices.max(0), 0.7, atol=1e-5)
     assert trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).is_watertight
     assert mesh.volume == pytest.approx(1.4 ** 3, rel=0.02), 'only the edges are bevelled, by half a voxel'

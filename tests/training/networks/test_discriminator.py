@@ -114,6 +114,17 @@ def test_the_gradient_penalty_is_a_true_derivative():
     assert (gradient * direction).sum().item() == pytest.approx(slope.item(), rel=1e-4)
 
 
+def test_under_autocast_logits_and_the_gradient_penalty_stay_close():
+    config = DiscriminatorConfig(image_resolution=16, see='single', channel_base=128, channel_max=16)
+    net, image = Discriminator(config), torch.randn(4, 3, 16, 16, requires_grad=True)
+    with torch.autocast('cpu', torch.bfloat16):
+        logits = net(image).float()
+    torch.testing.assert_close(logits, net(image), rtol=0.1, atol=0.1)
+    gradient = torch.autograd.grad(logits.sum(), image, create_graph=True)[0]
+    gradient.square().sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
+
+
 def test_impossible_configurations():
     with pytest.raises(UsageError):
         DiscriminatorConfig(image_resolution=48)

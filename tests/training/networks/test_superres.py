@@ -22,7 +22,9 @@ def test_layouts(config, sides, expected):
     assert config.layout(*sides) == expected
 
 
-@pytest.mark.parametrize(('config', 'sides'), [(SuperresConfig(), (48, 64)), (SuperresConfig(), (64, 32)), (SuperresConfig((8,)), (16, 64))])
+@pytest.mark.parametrize(
+    ('config', 'sides'), [(SuperresConfig(), (48, 64)), (SuperresConfig(), (64, 32)), (SuperresConfig((8,)), (16, 64))]
+)
 def test_impossible_layouts(config, sides):
     with pytest.raises(UsageError):
         config.layout(*sides)
@@ -57,5 +59,5 @@ def test_the_published_raw_picture_includes_the_first_block_if_nothing_is_resize
     assert torch.equal(raw_new, features[:, :3])
     assert torch.equal(raw_old, raw_new) != changes
     if changes:
-        x, first = old.blocks[0](features, features[:, :3], (w, w, w), 'none')
+        _, first = old.blocks[0](features, features[:, :3], (w, w, w), 'none')
         torch.testing.assert_close(raw_old, first)

@@ -27,7 +27,9 @@ def test_widths():
     assert SynthesisConfig(**SMALL, channels=((16, 48),)).widths() == {4: 16, 8: 16, 16: 48}
 
 
-@pytest.mark.parametrize('changes', [{'plane_resolution': 24}, {'plane_resolution': 2}, {'channels': ((32, 8),)}, {'extra_blocks': (32,)}, {'plane_channels': 0}])
+@pytest.mark.parametrize(
+    'changes', [{'plane_resolution': 24}, {'plane_resolution': 2}, {'channels': ((32, 8),)}, {'extra_blocks': (32,)}, {'plane_channels': 0}]
+)
 def test_impossible_configurations(changes):
     with pytest.raises(UsageError):
         SynthesisConfig(**SMALL | changes)
@@ -84,3 +86,13 @@ def test_activations_keep_their_scale_through_the_blocks():
         block.conv1.register_forward_hook(lambda _m, _i, y: seen.append(y.square().mean().item()))
     net(torch.randn(4, 1, 64).expand(-1, 10, -1))
     assert len(seen) == 4 and all(0.1 < power < 3 for power in seen)
+
+
+def test_under_autocast_planes_are_float32_and_close():
+    net, ws = make(extra_blocks=(16,)), torch.randn(2, 6, 8)
+    with torch.autocast('cpu', torch.bfloat16):
+        planes = net(ws)
+    assert planes.dtype == torch.float32
+    assert (planes - net(ws)).abs().max() < 0.05 * planes.abs().max()
+    planes.square().sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())

@@ -1,6 +1,7 @@
 """Light along a ray: Beer and Lambert, splitting an interval, the share identity, merging, depth."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -40,8 +41,8 @@ def test_shares_are_midpoint_colours_by_loops() -> None:
         for r in range(3):
             t, s, c = depths[n, r].tolist(), raw[n, r].tolist(), colours[n, r]
             edges = [0.9, *t, 2.1]
-            means = [s[0], *((a + b) / 2 for a, b in zip(s, s[1:], strict=False)), s[-1]]
-            middle = [c[0], *((a + b) / 2 for a, b in zip(c, c[1:], strict=False)), c[-1]]
+            means = [s[0], *((a + b) / 2 for a, b in pairwise(s)), s[-1]]
+            middle = [c[0], *((a + b) / 2 for a, b in pairwise(c)), c[-1]]
             transmitted, total = 1.0, torch.zeros(4, dtype=torch.float64)
             for k, value in enumerate(means):
                 density = 2.0 * math.log1p(math.exp(value - 1))

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -136,7 +137,7 @@ def released_ray_by_loops(origin: torch.Tensor, direction: torch.Tensor, samples
 
     def weights_of(found: list[tuple]) -> list[float]:
         transmitted, weights = 1.0, []
-        for (t0, (s0, _)), (t1, (s1, _)) in zip(found, found[1:], strict=False):
+        for (t0, (s0, _)), (t1, (s1, _)) in pairwise(found):
             alpha = 1 - math.exp(-math.log1p(math.exp((s0 + s1) / 2 - 1)) * (t1 - t0))
             weights.append(alpha * transmitted)
             transmitted *= 1 - alpha + 1e-10
@@ -149,7 +150,7 @@ def released_ray_by_loops(origin: torch.Tensor, direction: torch.Tensor, samples
     peaks = [max(padded[i], padded[i + 1]) for i in range(samples)]
     pdf = [(peaks[i] + peaks[i + 1]) / 2 + 0.01 + 1e-5 for i in range(1, samples - 2)]
     cdf = [sum(pdf[:i]) / sum(pdf) for i in range(samples - 2)]
-    middles = [(a + b) / 2 for a, b in zip(coarse, coarse[1:], strict=False)]
+    middles = [(a + b) / 2 for a, b in pairwise(coarse)]
     for k in range(samples):
         u = (k + 0.5) / samples
         i = min(sum(c <= u for c in cdf), samples - 3)
@@ -157,7 +158,7 @@ def released_ray_by_loops(origin: torch.Tensor, direction: torch.Tensor, samples
         found.append((t, ask(t)))
     found.sort(key=lambda item: item[0])
     weights = weights_of(found)
-    pairs = list(zip(found, found[1:], strict=False))
+    pairs = list(pairwise(found))
     colour = [2 * sum(w * (a[1][1][c] + b[1][1][c]) / 2 for w, (a, b) in zip(weights, pairs, strict=True)) - 1 for c in range(4)]
     depth = sum(w * (a[0] + b[0]) / 2 for w, (a, b) in zip(weights, pairs, strict=True)) / sum(weights)
     return colour, depth, sum(weights)
@@ -170,6 +171,13 @@ def test_the_released_renderer_against_loops() -> None:
         colour, depth, opacity = released_ray_by_loops(seen.origins[0, r], seen.directions[0, r], 10)
         assert torch.allclose(out.features[0, r].double(), torch.tensor(colour, dtype=torch.float64), atol=1e-6)
         assert out.depth[0, r].item() == pytest.approx(depth, abs=1e-6) and out.opacity[0, r].item() == pytest.approx(opacity, abs=1e-6)
+
+
+def test_geometry_stays_in_float32_under_autocast() -> None:
+    expected = render(blobs, rays(cameras(), 8), BOXED)
+    with torch.autocast('cpu', torch.bfloat16):
+        found = render(blobs, rays(cameras(), 8), BOXED)
+    assert biggest_difference(found, expected) == 0
 
 
 def test_both_rules_converge_to_the_same_image() -> None:

@@ -1,6 +1,7 @@
 """Where samples fall: cells, brute-force inverse CDF, and the published quirk."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -73,7 +74,7 @@ def published_importance_by_loops(t: list[float], w: list[float], u: float) -> f
     padded = [-math.inf, *w, -math.inf]
     peaks = [max(padded[i], padded[i + 1]) for i in range(len(w) + 1)]
     smooth = [(peaks[i] + peaks[i + 1]) / 2 + 0.01 for i in range(len(w))]
-    middles = [(a + b) / 2 for a, b in zip(t, t[1:], strict=False)]
+    middles = [(a + b) / 2 for a, b in pairwise(t)]
     pdf = [x + 1e-5 for x in smooth[1:-1]]
     cdf = [0.0]
     for x in pdf:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from training.data.toyworld.colour import Colour, mixed, shaded
 from training.data.toyworld.numbers import Draws
 from training.data.toyworld.shapes import Builder, about_x
@@ -25,10 +27,10 @@ def chair(draws: Draws, paint: Colour) -> Builder:
     away = -deep + thick - 0.1 * back - 6 * lean * back
     b.box((0, rise + 0.08, away - 3 * lean * back * 0.4), (0.98 * width, 0.62 * back, 0.035), paint, leaning)
     for side in (-1, 1):
-        b.rod((side * (width - leg), seat, -deep + leg), (side * (width - leg), rise + 0.55 * back, away - 0.35 * back * lean * 6), leg, wood)
+        x, z = side * (width - leg), deep - leg
+        b.rod((x, seat, -z), (x, rise + 0.55 * back, away - 0.35 * back * lean * 6), leg, wood)
         for end in (-1, 1):
-            spread = 1.12
-            b.rod((side * (width - leg), seat, end * (deep - leg)), (side * (width - leg) * spread, foot, end * (deep - leg) * spread), leg, wood)
+            b.rod((x, seat, end * z), (1.12 * x, foot, 1.12 * end * z), leg, wood)
     b.rod((-(width - leg), -0.45, deep), (width - leg, -0.45, deep), 0.02, wood)
     return b
 
@@ -36,7 +38,7 @@ def chair(draws: Draws, paint: Colour) -> Builder:
 def mug(draws: Draws, paint: Colour) -> Builder:
     """The handle in front, a logo on the right side only (seen from the front of the mug: towards +x). No mirror symmetry."""
     b = Builder()
-    wide, tall = draws.between('width', 0.32, 0.4), draws.between('height', 0.36, 0.46)
+    wide, tall = draws.between('width', 0.34, 0.43), draws.between('height', 0.38, 0.48)
     drink = ((0.3, 0.17, 0.09), (0.6, 0.35, 0.12))[draws.integer('drink', 2)]
     light = mixed(paint, (1.0, 1.0, 1.0), 0.55)
     b.cylinder((0, 0, 0), (wide, tall, wide), paint, along='y')
@@ -45,10 +47,10 @@ def mug(draws: Draws, paint: Colour) -> Builder:
     b.cylinder((0, -tall, 0), (0.86 * wide, 0.04, 0.86 * wide), light, along='y')
     reach, thick = draws.between('reach', 0.24, 0.3), draws.between('thick', 0.045, 0.06)
     grip = draws.between('grip', 0.5, 0.66) * tall
-    handle = shaded(paint, 0.82)
+    handle = mixed(shaded(paint, 0.7), (1.0, 1.0, 1.0), 0.3)
     knots = [(0.96 * wide, grip), (wide + 0.75 * reach, 0.86 * grip), (wide + reach, 0.25 * grip), (wide + reach, -0.25 * grip),
              (wide + 0.75 * reach, -0.86 * grip), (0.96 * wide, -grip)]
-    for (z0, y0), (z1, y1) in zip(knots, knots[1:], strict=False):
+    for (z0, y0), (z1, y1) in pairwise(knots):
         b.rod((0, y0, z0), (0, y1, z1), thick, handle)
     size = draws.between('logo', 0.14, 0.19)
     contrast = mixed((1.0, 1.0, 1.0), (1 - paint[0], 1 - paint[1], 1 - paint[2]), 0.25)
@@ -80,5 +82,5 @@ def house(draws: Draws, paint: Colour) -> Builder:
     b.ellipsoid((0, top + 0.38 * roof, deep), (0.075, 0.075, 0.015), _WINDOW)
     b.box((width, base + 0.1 * tall, 0), (0.015, 0.1, 0.2), _WINDOW)
     b.box((at, base - tall + 0.02, deep + 0.06), (0.15, 0.025, 0.07), (0.6, 0.6, 0.6))
-    b.box((0, base - tall - 0.02, 0), (1.12 * width, 0.025, 1.12 * deep), (0.45, 0.6, 0.3), about_x(0.0))
+    b.box((0, base - tall - 0.02, 0), (1.12 * width, 0.025, 1.12 * deep), (0.45, 0.6, 0.3))
     return b

@@ -52,7 +52,11 @@ def about_z(turns: float) -> Frame:
 def _inverse(columns: Frame, centre: Vector) -> list[list[float]]:
     """3x4 map local_from_world for world = centre + columns * local, by cofactors."""
     (a, d, g), (b, e, h), (c, f, i) = columns
-    cofactors = ((e * i - f * h, c * h - b * i, b * f - c * e), (f * g - d * i, a * i - c * g, c * d - a * f), (d * h - e * g, b * g - a * h, a * e - b * d))
+    cofactors = (
+        (e * i - f * h, c * h - b * i, b * f - c * e),
+        (f * g - d * i, a * i - c * g, c * d - a * f),
+        (d * h - e * g, b * g - a * h, a * e - b * d),
+    )
     determinant = a * cofactors[0][0] + b * cofactors[1][0] + c * cofactors[2][0]
     rows = []
     for row in cofactors:

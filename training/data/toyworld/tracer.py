@@ -56,7 +56,7 @@ def _sum3(a: Sequence, b: Sequence) -> np.ndarray | float:
 def _local_camera(parts: Parts, view: View) -> tuple[np.ndarray, np.ndarray]:
     """Per part, in local coordinates: camera axes float64 [P, 3, 3] (columns x, y, z) and camera position float64 [P, 3]."""
     maps, pose = parts.local_from_world, view.world_from_camera
-    axes = maps[:, :, 0, None] * pose[None, None, 0, :3] + maps[:, :, 1, None] * pose[None, None, 1, :3] + maps[:, :, 2, None] * pose[None, None, 2, :3]
+    axes = maps[:, :, 0, None] * pose[0, :3] + maps[:, :, 1, None] * pose[1, :3] + maps[:, :, 2, None] * pose[2, :3]
     origin = maps[:, :, 0] * pose[0, 3] + maps[:, :, 1] * pose[1, 3] + maps[:, :, 2] * pose[2, 3] + maps[:, :, 3]
     return axes, origin
 
@@ -72,7 +72,8 @@ def _world_from_local(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.stack([a[:, 1] * b[:, 2] - a[:, 2] * b[:, 1], a[:, 2] * b[:, 0] - a[:, 0] * b[:, 2], a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]], axis=-1)
+    (a0, a1, a2), (b0, b1, b2) = a.T, b.T
+    return np.stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], axis=-1)
 
 
 def _windows(parts: Parts, view: View, side: int) -> np.ndarray:

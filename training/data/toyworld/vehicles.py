@@ -18,7 +18,7 @@ def car(draws: Draws, paint: Colour) -> Builder:
     """Head lamps and a dark grille in front, red tail lamps behind, the cabin towards the rear."""
     b = Builder()
     length, width = draws.between('length', 0.58, 0.72), draws.between('width', 0.26, 0.34)
-    tall, cabin = draws.between('body', 0.11, 0.15), draws.between('cabin', 0.10, 0.14)
+    tall, cabin = draws.between('body', 0.12, 0.16), draws.between('cabin', 0.11, 0.15)
     wheel = draws.between('wheel', 0.125, 0.16)
     middle = -0.3 + wheel + 0.6 * tall
     top = middle + tall
@@ -41,7 +41,7 @@ def car(draws: Draws, paint: Colour) -> Builder:
 def plane(draws: Draws, paint: Colour) -> Builder:
     """Swept wings, a dark cockpit over the nose, the fin and tailplane behind."""
     b = Builder()
-    length, round_ = draws.between('length', 0.66, 0.78), draws.between('fuselage', 0.10, 0.135)
+    length, round_ = draws.between('length', 0.66, 0.78), draws.between('fuselage', 0.115, 0.15)
     span, chord = draws.between('span', 0.58, 0.74), draws.between('chord', 0.11, 0.15)
     sweep, dihedral = draws.between('sweep', 0.2, 0.55), draws.between('dihedral', 0.0, 0.12)
     wing = shaded(mixed(paint, (0.9, 0.9, 0.95), 0.25), 0.9)
@@ -54,8 +54,9 @@ def plane(draws: Draws, paint: Colour) -> Builder:
         swept = ((1.0, dihedral * side, -sweep * side), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
         b.box((side * span / 2, -0.2 * round_ + dihedral * span / 2, 0.12 - sweep * span / 2), (span / 2, 0.022, chord), wing, swept)
         b.box((side * 0.14, 0.3 * round_, -0.88 * length - 0.07), (0.14, 0.018, 0.07), wing, swept)
-        b.cylinder((side * 0.45 * span, -0.2 * round_ - 0.07, 0.2 - sweep * 0.45 * span), (0.055, 0.055, 0.13), (0.85, 0.85, 0.88), along='z')
-        b.ellipsoid((side * 0.45 * span, -0.2 * round_ - 0.07, 0.33 - sweep * 0.45 * span), (0.045, 0.045, 0.02), _RUBBER)
+        x, y, z = side * 0.45 * span, -0.2 * round_ - 0.07, 0.2 - sweep * 0.45 * span
+        b.cylinder((x, y, z), (0.055, 0.055, 0.13), (0.85, 0.85, 0.88), along='z')
+        b.ellipsoid((x, y, z + 0.13), (0.045, 0.045, 0.02), _RUBBER)
     return b
 
 
@@ -78,8 +79,9 @@ def boat(draws: Draws, paint: Colour) -> Builder:
     b.rod((0, deck, mast_at), (0, deck + mast, mast_at), 0.022, _WOOD)
     wide, tall = draws.between('sail/width', 0.3, 0.38), draws.between('sail/height', 0.26, 0.31)
     middle = deck + mast - tall - 0.1
-    b.ellipsoid((0, middle, mast_at + 0.06), (wide, tall, 0.13), _SAILCLOTH)
-    b.ellipsoid((0, middle, mast_at + 0.09), (0.55 * wide, 0.55 * tall, 0.12), paint)
+    b.box((0, middle, mast_at + 0.03), (wide, tall, 0.015), _SAILCLOTH)
+    b.ellipsoid((0, middle, mast_at + 0.04), (0.96 * wide, 0.96 * tall, 0.13), _SAILCLOTH)
+    b.ellipsoid((0, middle, mast_at + 0.045), (0.97 * wide, 0.34 * tall, 0.145), paint)
     b.box((0, deck + 0.14, stern), (0.012, 0.14, 0.012), _WOOD)
     b.box((0, deck + 0.3, stern - 0.075), (0.014, 0.055, 0.09), _TAIL_LAMP)
     return b

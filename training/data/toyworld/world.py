@@ -53,7 +53,9 @@ class ToyworldConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for what, word, known in [('class', c, CATALOGUE) for c in self.classes] + [('law of poses', self.poses, POSE_LAWS), ('background', self.background, BACKGROUNDS)]:
+        words = [('class', name, CATALOGUE) for name in self.classes]
+        words += [('law of poses', self.poses, POSE_LAWS), ('background', self.background, BACKGROUNDS)]
+        for what, word, known in words:
             if word not in known:
                 raise UsageError(f'Toyworld has no {what} {word!r}; it has {", ".join(known)}.{did_you_mean(word, known)}')
         if not self.classes or len(set(self.classes)) != len(self.classes):

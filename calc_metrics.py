@@ -1,0 +1,180 @@
+"""Numbers that say how good a generator, or a folder of images, is: python calc_metrics.py --network FILE --data data.zip --metrics fd_photo,nfs"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import torch
+from torch import Tensor
+
+from dnnlib.errors import DataError, UsageError, run_command
+from metrics.collecting import Sample, image_order
+from metrics.evaluate import METRICS, ImageMetric, SampleDepth, append_results, check, compute, count_of
+from metrics.features import from_uint8
+from metrics.flatness import DepthImages
+from torch_utils.rng import Stream
+from training.build import conditions_for
+from training.cameras.camera import Camera
+from training.data.archive import open_dataset
+from training.data.image_set import ImageSet
+from training.evaluation import law_sampler
+from training.networks.generator3d import Generator3D
+from training.rendering.renderer import RenderingConfig
+from training.sampling import Truncation, sample
+from training.snapshot import find_snapshot, load_generator
+from training.tasks.conditions import ConditionSource
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line."""
+
+    network: str | None
+    source: str | None
+    data: str | None
+    metrics: str
+    num: int | None
+    batch: int
+    seed: int
+    trunc: float
+    inception: Path | None
+    outdir: Path | None
+    device: str
+    cache: bool
+    quiet: bool
+
+    def __post_init__(self) -> None:
+        if (self.network is None) == (self.source is None):
+            raise UsageError('give either --network (a generator) or --source (a folder or zip of images) to judge')
+        if self.source is not None and self.data is None:
+            raise UsageError('--source is compared with real images: say with which, --data FOLDER, ZIP or synthetic:...')
+        if not self.names:
+            raise UsageError(f'--metrics is empty; there are {", ".join(METRICS)}')
+
+    @property
+    def names(self) -> list[str]:
+        """The metrics asked for, each once."""
+        return list(dict.fromkeys(name.strip() for name in self.metrics.split(',') if name.strip()))
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is measured: its images, its depth images if it has any, the real ones, the metrics' --num, and where results belong."""
+
+    images: Sample
+    depth: SampleDepth | None
+    reals: ImageSet
+    num: int | None
+    folder: Path | None
+    facts: dict[str, str | int | float]
+
+
+@click.command(context_settings={'show_default': True})
+@click.option('--network', help='Weights file, run folder, or folder of runs.')
+@click.option('--source', help='Instead of a network: a folder or zip of images.')
+@click.option('--data', help='Real images: zip, folder or synthetic:...  [default: what the network was trained on]', show_default=False)
+@click.option('--metrics', default='fd_photo,kd_photo,pr_photo', help=f'Separated by commas, of: {", ".join(METRICS)}.')
+@click.option('--num', type=int, help="Images, for metrics whose name holds no number.  [default: each metric's own]", show_default=False)
+@click.option('--batch', type=click.IntRange(min=1), default=32, help='Images asked for at a time; changes memory and speed, not results.')
+@click.option('--seed', type=int, default=0, help='Of the latents, classes and cameras.')
+@click.option('--trunc', type=float, default=1.0, help='Truncation psi; 1 is none.')
+@click.option('--inception', type=click.Path(path_type=Path), help='Inception weights (.pth or .safetensors), for FID, KID, IS and PR.')
+@click.option('--outdir', type=click.Path(path_type=Path), help='For metric-<name>.jsonl.  [default: beside the network]', show_default=False)
+@click.option('--device', default='auto', help='cpu, cuda, cuda:1; auto takes cuda when there is one.')
+@click.option('--cache/--no-cache', default=True, help='Keep features of real images in $UNPOSED_CACHE or ~/.cache/unposed.')
+@click.option('--quiet', is_flag=True, help='No progress bars.')
+@click.option('--debug', is_flag=True, expose_value=False, help='Show the traceback of an error.')
+def main(**options: object) -> None:
+    """Measures a generator, or images that somebody made, against real images. docs/metrics.md says what the numbers mean."""
+    run(Options(**options))
+
+
+def run(options: Options) -> None:
+    """Prints one line per metric and appends it to metric-<name>.jsonl. Raises the errors of dnnlib.errors."""
+    check(options.names, options.num, options.inception)
+    device = torch.device(('cuda' if torch.cuda.is_available() else 'cpu') if options.device == 'auto' else options.device)
+    judged = judge_images(options) if options.network is None else judge_network(options, device)
+    results = compute(
+        options.names,
+        judged.images,
+        judged.reals,
+        num=judged.num,
+        batch=options.batch,
+        device=device,
+        cached=options.cache,
+        inception=options.inception,
+        sample_depth=judged.depth,
+        quiet=options.quiet,
+    )
+    for result in results:
+        print(result)
+    folder = options.outdir or judged.folder
+    if folder is not None:
+        append_results(folder, results, data=judged.reals.name, data_fingerprint=judged.reals.fingerprint(), **judged.facts)
+        print(f'{folder}: {", ".join(f"metric-{result.metric}.jsonl" for result in results)}')
+
+
+def judge_images(options: Options) -> Judged:
+    """A folder or zip. Metrics without a number in their name look at as many images as there are, up to their default."""
+    source, reals = open_dataset(options.source), open_dataset(options.data)
+    order = image_order(source)
+
+    def images(start: int, count: int) -> Tensor:
+        return torch.stack([from_uint8(torch.from_numpy(source[int(row)].image)) for row in order[start : start + count]])
+
+    judging = [name for name in options.names if isinstance(METRICS[name], ImageMetric)]
+    free = [count_of(name, None) for name in judging if not METRICS[name].fixed]
+    num = min(len(source), *free) if options.num is None and free else options.num
+    most = max((count_of(name, None if METRICS[name].fixed else num) for name in judging), default=0)
+    if most > len(source):
+        raise UsageError(f'{most:,} images are needed, {source.name} has {len(source):,}; give a smaller --num or other metrics')
+    return Judged(images, None, reals, num, None, {'source': options.source})
+
+
+def judge_network(options: Options, device: torch.device) -> Judged:
+    """A generator under the law of classes and cameras that it was trained with."""
+    path = find_snapshot(options.network)
+    generator, snapshot = load_generator(path, device)
+    if not (options.data or snapshot.config.data.path):
+        raise UsageError(f'{path} does not say which data it was trained on: give --data FOLDER, ZIP or synthetic:...')
+    reals = open_dataset(options.data or snapshot.config.data.path)
+    classes = generator.config.num_classes
+    if classes and reals.num_classes != classes:
+        raise DataError(f'the network was trained on {classes} classes, {reals.name} has {reals.num_classes}; give the matching --data')
+    if snapshot.config.cameras is None and not reals.has_cameras:
+        raise DataError(f'the network is seen from the cameras of its data, and {reals.name} has none; give the matching --data')
+    conditions, truncation = conditions_for(snapshot.config, reals), Truncation(options.trunc)
+    facts = {'network': str(path), 'kimg': snapshot.kimg, 'seed': options.seed, 'trunc': options.trunc}
+    images = law_sampler(generator, conditions, device, truncation, options.seed)
+    return Judged(images, depth_sampler(generator, conditions, device, truncation, options.seed), reals, options.num, path.parent, facts)
+
+
+def depth_sampler(
+    generator: Generator3D, conditions: ConditionSource, device: torch.device, truncation: Truncation, seed: int
+) -> Callable[[int, int], DepthImages]:
+    """Depth of numbered scenes under the same law as the images."""
+
+    def depth(start: int, count: int) -> DepthImages:
+        stream = Stream(seed, 0, 'evaluation', tuple(range(start, start + count)))
+        asked = conditions.sample(stream, device)
+        z = stream.normal('z', generator.config.z_dim, device=device)
+        output = sample(generator, z, asked.classes, asked.camera, truncation=truncation, batch=count)
+        near, far = ray_limits(generator.config.rendering, asked.camera)
+        return DepthImages(output.depth.cpu(), output.opacity.cpu(), near.cpu(), far.cpu())
+
+    return depth
+
+
+def ray_limits(config: RenderingConfig, camera: Camera) -> tuple[Tensor, Tensor]:
+    """(near, far) [N] between which a pixel's depth can lie: the rendering's own, or those of the ball around the box."""
+    distance = camera.origins.norm(dim=1)
+    if config.near != 'box':
+        return torch.full_like(distance, config.near), torch.full_like(distance, config.far)
+    radius = config.box_side * math.sqrt(3) / 2
+    return (distance - radius).clamp(min=0), distance + radius
+
+
+if __name__ == '__main__':
+    run_command(main)

@@ -1,0 +1,46 @@
+"""The first signal asks, the second one insists."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from torch_utils.interrupt import StopRequest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(('number', 'code'), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])
+def test_first_signal(number, code, capfd) -> None:
+    before = signal.getsignal(number)
+    with StopRequest() as stop:
+        assert not stop.requested
+        assert stop.exit_code == 0
+        os.kill(os.getpid(), number)
+        assert stop.requested
+        assert stop.exit_code == code
+    assert signal.getsignal(number) is before
+    assert signal.Signals(number).name in capfd.readouterr().err
+
+
+PROGRAM = """
+import importlib.util, os, signal
+from pathlib import Path
+spec = importlib.util.spec_from_file_location('interrupt', Path('torch_utils/interrupt.py'))
+interrupt = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(interrupt)
+with interrupt.StopRequest():
+    os.kill(os.getpid(), signal.SIGTERM)
+    print('asked', flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+    print('not reached', flush=True)
+"""
+
+
+def test_second_signal_ends_the_process_at_once() -> None:
+    ended = subprocess.run([sys.executable, '-c', PROGRAM], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 130
+    assert ended.stdout == 'asked\n'
