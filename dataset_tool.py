@@ -65,7 +65,8 @@ def main(
         raise UsageError('Give --source and --dest, or --check PATH. See --help.')
     config = ToolConfig(
         source=source, dest=dest, resolution=_resolution(resolution), transform=transform, max_images=max_images, classes=classes,
-        on_bad=on_bad, max_bad=max_bad, background=_colour(background), max_megapixels=max_megapixels, workers=workers, overwrite=overwrite, progress=True,
+        on_bad=on_bad, max_bad=max_bad, background=_colour(background), max_megapixels=max_megapixels, workers=workers,
+        overwrite=overwrite, progress=True,
     )
     report = convert(config)
     print(report.text())

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +15,10 @@ from dnnlib.errors import MissingInputError, StopNow, UsageError, run_command
 from dnnlib.log import tee
 from dnnlib.runs import RunLock, check_writable, next_run_folder
 from dnnlib.units import format_bytes
+from metrics import evaluate as metrics
 from torch_utils import checkpoint, distributed
 from torch_utils.interrupt import StopRequest
+from torch_utils.memory import keep_freed_memory
 from torch_utils.rng import Stream
 from torch_utils.summary import count_parameters, layer_table
 from training import hooks
@@ -27,6 +28,7 @@ from training.loop import Trainer
 from training.presets import PRESETS, find_preset
 
 OPTIONS_FILE = 'training_options.json'
+KEPT_BY_RESUME = {'--resume', '--kimg', '--gpus', '--device', '--threads', '--debug', '--dry-run'}
 
 
 @click.command(context_settings={'max_content_width': 120})
@@ -50,18 +52,26 @@ OPTIONS_FILE = 'training_options.json'
 @click.option('--desc', metavar='TEXT', help='Goes into the name of the run folder.')
 @click.option('--device', metavar='NAME', help='cpu, cuda or mps; the fastest there is by default.')
 @click.option('--dry-run', '-n', is_flag=True, help='Print settings, layers and expected memory, and stop.')
+@click.option('--threads', type=click.IntRange(min=1), help='Processor threads of each process on a CPU; by default all cores share the work.')
 @click.option('--debug', is_flag=True, help='Show tracebacks.')
-def main(**options) -> None:
+@click.pass_context
+def main(context: click.Context, **options) -> None:
     """Train a generator, or with --resume continue a run."""
+    if options['resume']:
+        _refuse_changes(context)
+    keep_freed_memory()
     if options['gpus'] > 1 and not distributed.is_launched():
         distributed.launch(sys.argv, options['gpus'])
     world = distributed.init_from_env(options['device'])
+    if options['threads']:
+        torch.set_num_threads(options['threads'])
     if options['resume']:
         config, folder = _config_of_run(Path(options['resume'])), Path(options['resume'])
         if options['kimg'] is not None:
             config = replace(config, loop=replace(config.loop, kimg=options['kimg']))
     else:
         config, folder = configured(options), None
+    metrics.check(config.metrics.names, config.metrics.num)
     built = build(config)
     if options['dry_run']:
         print(describe(built))
@@ -69,6 +79,14 @@ def main(**options) -> None:
     if folder is None:
         folder = world.all_gather_object(_new_run_folder(options, built, world) if world.is_main else None)[0]
     _train(built, folder, world, resume=bool(options['resume']))
+
+
+def _refuse_changes(context: click.Context) -> None:
+    """A resumed run is the run that was started; an option that would make it another one is a misunderstanding."""
+    given = [name for name in context.params if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
+    changed = sorted({'--' + {'preset': 'cfg', 'settings': 'set', 'strength': 'p'}.get(name, name).replace('_', '-') for name in given} - KEPT_BY_RESUME)
+    if changed:
+        raise UsageError(f'--resume continues a run with its own settings; leave out {", ".join(changed)}, or start a new run with --cfg.')
 
 
 def configured(options: dict) -> TrainingConfig:
@@ -97,7 +115,7 @@ def configured(options: dict) -> TrainingConfig:
 def describe(built: Built) -> str:
     """What --dry-run prints: every setting, every layer, and the memory to expect."""
     settings = '\n'.join(f'  {name} = {value}' for name, value in configs.flatten(built.config).items())
-    generator, discriminator = built.task.generator, built.task.discriminator
+    generator, discriminator, data = built.task.generator, built.task.discriminator, built.dataset
     z = torch.zeros(1, generator.z_dim)
     classes = torch.zeros(1, dtype=torch.int64) if built.config.generator.num_classes else None
     camera = built.conditions.sample(Stream(0, 0, 'dry-run', (0,)), torch.device('cpu')).camera
@@ -109,8 +127,7 @@ def describe(built: Built) -> str:
             f'Settings (change with --set NAME=VALUE):\n{settings}',
             f'Generator:\n{layer_table(generator, z, classes, camera)}',
             f'Discriminator:\n{layer_table(discriminator, *judged)}',
-            f'Data: {built.config.data.path}, {len(built.dataset)} images of {built.dataset.resolution} pixels, '
-            f'{built.dataset.num_classes} classes, {"with" if built.dataset.has_cameras else "without"} cameras',
+            f'Data: {data.name}, {len(data)} images of {data.resolution} pixels, {data.num_classes} classes, cameras: {data.has_cameras}',
             f'Memory: about {format_bytes(expected_memory(built))} per device',
         ]
     )

@@ -43,8 +43,7 @@ def next_run_folder(outdir: str | os.PathLike, description: str) -> Path:
 
 
 def check_writable(folder: str | os.PathLike, needed_bytes: int = 0) -> None:
-    """Check, by writing a small file, that `folder` (or the nearest folder above it that exists) takes files, and has room for
-    `needed_bytes`.
+    """Check, by writing a small file, that `folder` (or what exists above it) takes files, and that it has room for `needed_bytes`.
 
     Raises RunFolderError when files cannot be written there, StorageError when there is too little space.
     """

@@ -68,7 +68,7 @@ def test_arrows(path: Path) -> None:
 
 def test_dnnlib_does_without_torch() -> None:
     for path in (ROOT / 'dnnlib').rglob('*.py'):
-        assert not re.search(r'^\s*(import|from) torch\b', path.read_text(), re.M), path
+        assert not re.search(r'^\s*(import|from) torch\b', path.read_text(), re.MULTILINE), path
 
 
 FORBIDDEN_NAMES = re.compile(r'(^|_)(utils?|misc|helpers?|managers?|v2|stuff)(_|$)')

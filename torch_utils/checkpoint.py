@@ -116,8 +116,8 @@ def save_state(folder: str | os.PathLike, stem: str, parts: dict[str, Any], meta
     """Write `folder/stem.pt` and its manifest, both atomically, the manifest last; return the path of the former.
 
     `parts` maps names to nested dicts, lists and tuples of tensors, numbers, strings, booleans and None. `meta` must hold 'nimg' (images
-    seen), by which states are ordered, and goes into the manifest. Raises StorageError when it cannot be written; what was there before is
-    then intact.
+    seen), by which states are ordered, and goes into the manifest. Raises StorageError when it cannot be written; what was there before
+    is then intact.
     """
     assert 'nimg' in meta, 'meta must say how many images were seen'
     _check_plain(parts, 'parts')
@@ -193,8 +193,7 @@ def newest_state(folder: str | os.PathLike, say: Callable[[str], None] | None = 
 
 
 def prune_states(folder: str | os.PathLike, keep: int) -> None:
-    """Delete all but the newest `keep` (>= 1) states that fit their manifests, together with what killed writers left. Never the last good
-    one.
+    """Delete all but the newest `keep` (>= 1) states that fit their manifests, never the last good one, and what killed writers left.
 
     A damaged state that is newer than those is left for newest_state to report. Only for the process that holds the RunLock.
     """
@@ -216,11 +215,10 @@ def prune_states(folder: str | os.PathLike, keep: int) -> None:
 
 @contextlib.contextmanager
 def _earlier_kept(path: Path) -> Iterator[None]:
-    """While a state is written over a good one of the same name, keep the latter under a second name: its two files change one after the
-    other.
+    """While a state is written over a good one of the same name, keep the latter under a second name.
 
-    A second name is a link and costs nothing; on a file system without links the state before this one is what a crash in that instant
-    leaves.
+    For the two files change one after the other. A second name is a link and costs nothing; on a file system without links, what a crash
+    in that instant leaves is the state before this one.
     """
     if _problem(path) is not None:
         yield

@@ -89,8 +89,7 @@ class World:
 def init_from_env(device: str | None = None) -> World:
     """Join the processes that torchrun started, or be alone if it did not; return the world.
 
-    `device` 'cpu' or 'cuda' overrides the choice, which is this rank's own GPU where there are any. Raises UsageError if there is no such
-    GPU.
+    `device` 'cpu' or 'cuda' overrides the choice, which is this rank's own GPU where there are any. Raises UsageError if that is missing.
     """
     rank, size = int(os.environ.get('RANK', '0')), int(os.environ.get('WORLD_SIZE', '1'))
     own = _own_device(device, int(os.environ.get('LOCAL_RANK', '0')))
@@ -117,8 +116,7 @@ def is_launched() -> bool:
 
 
 def finish(exit_code: int = 0) -> None:
-    """Leave the world together; every rank calls it last, with the same code. A rank of several ends here; a process alone returns for code
-    0.
+    """Leave the world together: every rank calls it last, with the same code. A rank of several ends here; one alone returns for code 0.
 
     Gloo's threads sometimes abort the interpreter while it finalises, after all work is done, and the other ranks then wait for this one; a
     rank therefore flushes what it has written and ends without finalising.
@@ -137,10 +135,10 @@ def finish(exit_code: int = 0) -> None:
 
 
 def launch(argv: Sequence[str], nproc: int) -> NoReturn:
-    """Run `python argv...` again as `nproc` ranks on this node under torchrun, pass signals on, and end with the exit code of the first
-    that failed.
+    """Run `python argv...` again as `nproc` ranks on this node under torchrun; end with the exit code of the first rank that failed.
 
-    `argv` is [script, argument, ...] as in sys.argv. A second signal ends everything at once. Raises UsageError for more ranks than GPUs.
+    `argv` is [script, argument, ...] as in sys.argv. Signals are passed on; a second one ends everything at once. Raises UsageError for
+    more ranks than GPUs.
     """
     if nproc < 1:
         raise UsageError(f'{nproc} processes were asked for. Ask for at least 1.')

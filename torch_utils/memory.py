@@ -22,4 +22,4 @@ def keep_freed_memory() -> bool:
         return False
     mallopt.argtypes, mallopt.restype = [ctypes.c_int, ctypes.c_int], ctypes.c_int
     settings = ((_M_MMAP_THRESHOLD, _KEEP_FREE_BYTES), (_M_TRIM_THRESHOLD, _KEEP_FREE_BYTES), (_M_TOP_PAD, _TOP_PAD_BYTES))
-    return all([mallopt(parameter, value) == 1 for parameter, value in settings])
+    return all(mallopt(parameter, value) == 1 for parameter, value in settings)

@@ -157,8 +157,7 @@ def _log(x: Tensor) -> Tensor:
 
     With x = m 2^e and sqrt(1/2) <= m < sqrt(2):  ln x = e ln 2 + 2 artanh(s), s = (m - 1) / (m + 1), |s| < 0.172.
     """
-    # Adding the distance from sqrt(1/2) to 1 in the ordering of float32 bits moves the exponent's step from powers of two to sqrt(1/2)
-    # times those.
+    # In the ordering of float32 bits, adding the distance from sqrt(1/2) to 1 moves the exponent's steps from 2^e to sqrt(1/2) 2^e.
     bits = x.view(torch.int32)
     exponent = ((bits + (_BITS_OF_ONE - _BITS_OF_SQRT_HALF)) >> 23) - 127
     mantissa = (bits - (exponent << 23)).view(torch.float32)

@@ -90,8 +90,7 @@ class StatisticsWriter:
         self._tensorboard = _tensorboard_writer(folder)
 
     def write(self, statistics: Summary, nimg: int, timestamp: float | None = None) -> None:
-        """Append {"name": {"num", "mean", "std"}, ..., "timestamp": seconds since 1970} as one line; numbers that are not finite become
-        null.
+        """Append {"name": {"num", "mean", "std"}, ..., "timestamp": seconds since 1970} as one line; what is not finite becomes null.
 
         `nimg`, the images seen so far, is the horizontal axis in TensorBoard.
         """

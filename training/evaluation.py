@@ -14,7 +14,7 @@ BATCH = 32
 
 
 def law_sampler(
-    generator: Generator3D, conditions: ConditionSource, device: torch.device | str, truncation: Truncation = Truncation(), seed: int = 0
+    generator: Generator3D, conditions: ConditionSource, device: torch.device | str, truncation: Truncation, seed: int = 0
 ) -> Callable[[int, int], Tensor]:
     """`images(start, count)` [count, 3, S, S] in [-1, 1]. Image i is the same whoever asks for it, in whatever company."""
     device = torch.device(device)

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from dnnlib.units import format_bytes, format_seconds
 from metrics.evaluate import append_results, compute
+from torch_utils.rng import Stream
 from torch_utils.statistics import StatisticsWriter, peak_memory_bytes
 from training.build import Built
 from training.cameras.camera import Camera
@@ -17,9 +18,8 @@ from training.loop import Tick, Trainer
 from training.networks.generator3d import Generator3D
 from training.pictures.depth import depth_pictures
 from training.pictures.grid import save_picture, tile, to_pictures
-from training.sampling import latents, sample
+from training.sampling import Truncation, latents, sample
 from training.snapshot import Snapshot, save_snapshot
-from torch_utils.rng import Stream
 
 COLUMNS = 8
 ROWS_WITHOUT_CLASSES = 4
@@ -150,7 +150,7 @@ class Metrics:
         names = self.built.config.metrics.names
         if not names or not trainer.world.is_main:
             return
-        images = law_sampler(evaluated(trainer), self.built.conditions, trainer.world.device)
+        images = law_sampler(evaluated(trainer), self.built.conditions, trainer.world.device, Truncation())
         results = compute(names, images, self.built.dataset, num=self.built.config.metrics.num, device=trainer.world.device)
         append_results(self.folder, results, snapshot=name_of(trainer))
         for result in results:

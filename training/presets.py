@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from dnnlib.errors import UsageError, did_you_mean
+from training.augment.controller import AdaConfig
 from training.augment.pipe import AUGMENT_PRESETS
 from training.cameras.distributions import Gaussian
 from training.config import DataConfig, MetricsConfig, TrainingConfig
@@ -14,7 +15,6 @@ from training.networks.radiance import OutsidePrior, RadianceConfig
 from training.networks.superres import SuperresConfig
 from training.networks.synthesis import SynthesisConfig
 from training.rendering.renderer import RenderingConfig
-from training.augment.controller import AdaConfig
 from training.tasks.gan import GanConfig
 
 

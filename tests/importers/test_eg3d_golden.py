@@ -90,13 +90,13 @@ def planes(published: Published, generator: Generator3D) -> tuple[Tensor, Tensor
     return ws, generator.planes(ws, noise='const')
 
 
-def agree(published: Published, name: str, ours: Tensor, tolerance: float = TOLERANCE) -> None:
+def agree(published: Published, name: str, ours: Tensor, least_scale: float = 0.0) -> None:
     assert ours.isfinite().all(), name
     if published.outputs:
         theirs = published.outputs[name]
         assert ours.shape == theirs.shape, name
-        error = (ours - theirs).abs().max() / theirs.abs().max()
-        assert error <= tolerance, f'{name}: off by {error:.1e} of the largest value'
+        error = (ours - theirs).abs().max() / max(theirs.abs().max().item(), least_scale)
+        assert error <= TOLERANCE, f'{name}: off by {error:.1e} of the largest value'
 
 
 def test_latents_and_planes(published, planes):
@@ -134,4 +134,5 @@ def test_the_discriminators_logits(published):
     net.load_state_dict(eg3d.discriminator_weights(published.discriminator))
     seen = published.inputs
     logits = net(seen['seen.image'], seen['seen.image_raw'], None, from_eg3d(seen['c_camera']))
-    agree(published, 'logits', logits[:, None])
+    # A sum of 32 products that nearly cancel: 0.0008 is left of terms of up to 0.018, which set the scale of rounding.
+    agree(published, 'logits', logits[:, None], least_scale=0.01)

@@ -35,8 +35,8 @@ def main():
         if world.rank == 1:
             raise NumericalError('the loss is not finite')
         world.barrier()
-    tensors = [torch.full((2, 3), float(world.rank)), torch.tensor(10.0 * world.rank), torch.full((2,), world.rank + 1.0,
-    dtype=torch.float64)] strided = torch.zeros(2, 2).T
+    tensors = [torch.full((2, 3), float(world.rank)), torch.tensor(10.0 * world.rank), torch.ones(2).double() + world.rank]
+    strided = torch.zeros(2, 2).T
     strided[0, 1] = world.rank
     world.all_reduce_mean_([*tensors, strided])
     module = torch.nn.BatchNorm1d(2)

@@ -29,7 +29,7 @@ def assert_same_state(left: Trainer, right: Trainer, exact: bool = True) -> None
         if exact:
             assert torch.equal(ours[name], theirs[name]), name
         else:
-            torch.testing.assert_close(ours[name], theirs[name], rtol=2e-4, atol=2e-5, msg=lambda message: f'{name}: {message}')
+            torch.testing.assert_close(ours[name], theirs[name], rtol=2e-4, atol=2e-5, msg=lambda message, name=name: f'{name}: {message}')
     assert left.task.state_dict() == right.task.state_dict() or not exact
 
 

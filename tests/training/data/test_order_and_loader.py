@@ -1,4 +1,4 @@
-"""Laws of the data order and of the loader: nothing is lost or repeated, the batch size does not matter, a mirror mirrors the camera too."""
+"""Laws of the data order and the loader: nothing is lost or repeated, the batch size does not matter, a mirror mirrors cameras too."""
 
 import dataclasses
 

@@ -23,8 +23,8 @@ from training.data.toyworld.tracer import _CORNERS, _world_from_local
 from training.data.toyworld.world import Toyworld, ToyworldConfig, render_scenes
 
 PINNED = {
-    'synthetic:toyworld8?resolution=16&count=24': '5e6b5bb4',
-    'synthetic:car?poses=sphere&background=env&resolution=16&count=8&seed=3': '0',
+    'synthetic:toyworld8?resolution=16&count=24': '8eeb75d5',
+    'synthetic:car?poses=sphere&background=env&resolution=16&count=8&seed=3': 'ef19011c',
 }
 
 
