@@ -11,7 +11,7 @@ import torch
 
 from dnnlib import config as configs
 from dnnlib.atomic import atomic_write
-from dnnlib.errors import MissingInputError, StopNow, UsageError, run_command
+from dnnlib.errors import MissingInputError, UsageError, run_command
 from dnnlib.log import tee
 from dnnlib.runs import RunLock, check_writable, next_run_folder
 from dnnlib.units import format_bytes
@@ -28,6 +28,7 @@ from training.loop import Trainer
 from training.presets import PRESETS, find_preset
 
 OPTIONS_FILE = 'training_options.json'
+STOPPED = 130  # the exit code of a rank that stops because another one was asked to
 KEPT_BY_RESUME = {'--resume', '--kimg', '--gpus', '--device', '--threads', '--debug', '--dry-run'}
 
 
@@ -192,10 +193,12 @@ def _train(built: Built, folder: Path, world: distributed.World, resume: bool) -
             hooks.Metrics(folder, built),
         ]
         trainer.run(happenings, stop)
-        if stop.requested:
-            raise StopNow(f'{folder} is saved at {trainer.nimg / 1000:.1f} kimg. Continue with: python train.py --resume {folder}', stop.exit_code)
-        if world.is_main:
-            print(f'Finished. Pictures, weights and metrics are in {folder}.')
+        stopped_early = trainer.nimg < config.loop.kimg * 1000
+        if world.is_main and not stopped_early:
+            print(f'Finished. Pictures, weights and metrics are in {folder}')
+    if stopped_early and world.is_main:
+        print(f'stopped: {folder} is saved at {trainer.nimg / 1000:.1f} kimg. Continue with: python train.py --resume {folder}', file=sys.stderr)
+    distributed.finish(stop.exit_code or STOPPED if stopped_early else 0)
 
 
 if __name__ == '__main__':

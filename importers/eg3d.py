@@ -214,6 +214,7 @@ def discriminator_config(shapes: Shapes, mbstd_group: int = 4) -> DiscriminatorC
         channels=tuple(sorted(widths.items())),
         clamp=PUBLISHED_CLAMP,
         mbstd_group=mbstd_group,
+        mbstd_grouping='strided',
         mapping=MappingConfig(layers=max(1, len(_ordered(shapes, r'mapping\.fc(\d+)\.weight'))), lr_multiplier=0.01),
     )
 

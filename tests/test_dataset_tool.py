@@ -14,14 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms
+from PIL import Image
 
 import dataset_tool
-from dnnlib.errors import DataError, MissingInputError, StorageError, UsageError, command_line
+from dnnlib.errors import DataError, MissingInputError, StorageError, UnposedError, UsageError, command_line
 from training.cameras.camera import Camera
 from training.cameras.convention import to_nerf_json
 from training.cameras.orbit import orbit
-from training.cameras.rays import rays
 from training.data import tool
 from training.data.archive import open_dataset
 from training.data.framing import frame
@@ -41,6 +40,10 @@ def picture(seed: int = 0, size: tuple[int, int] = (16, 16), mode: str = 'RGB') 
     return Image.fromarray(pixels).convert(mode)
 
 
+def noise() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8))
+
+
 def encoded(image: Image.Image, kind: str = 'PNG', **options) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
@@ -54,9 +57,12 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
+
+
 def png_header(width: int, height: int) -> bytes:
     """A PNG that claims a size and has almost no pixels."""
-    chunk = lambda kind, body: struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))  # noqa: E731
     header = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
     return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(b'\0' * 64)) + chunk(b'IEND', b'')
 
@@ -81,8 +87,8 @@ def gif() -> bytes:
 
 NOT_IMAGES = {
     'empty.png': b'',
-    'cut.png': encoded(picture())[:200],
-    'cut.jpg': encoded(picture(0, (64, 64)), 'JPEG')[:700],
+    'cut.png': encoded(noise())[:-60],
+    'cut.jpg': encoded(noise(), 'JPEG')[:-80],
     'text.png': b'hello world\n' * 20,
     'page.jpg': b'<!DOCTYPE html><html><body>404 not found</body></html>',
     'ends.png': encoded(picture())[:20],
@@ -167,8 +173,8 @@ def test_skip_leaves_out_whatever_is_not_plain(tmp_path: Path) -> None:
 
 
 def test_what_systems_leave_behind_is_ignored_with_a_count(tmp_path: Path) -> None:
-    junk = {'._good0.png': b'\0\5\x16\7', '__MACOSX/good1.png': b'x', '.DS_Store': b'x', 'Thumbs.db': b'x', 'notes.txt': b'x', 'sub/.hidden.png': b''}
-    source = write(tmp_path / 'source', GOOD | junk)
+    junk = ['._good0.png', '__MACOSX/good1.png', '.DS_Store', 'Thumbs.db', 'notes.txt', 'sub/.hidden.png']
+    source = write(tmp_path / 'source', GOOD | dict.fromkeys(junk, b'\0\5\x16\7'))
     (source / 'linked.png').symlink_to(source / 'good0.png')
     (source / 'circle').symlink_to(source)
     report = run(source, tmp_path / 'out.zip', on_bad='strict')
@@ -201,7 +207,7 @@ def test_transparency_over_the_stated_background() -> None:
     assert out[0, 1].tolist() == [0, 255, 50]
     assert out[1, 0].tolist() == [round(100 * 128 / 255), round(255 * 127 / 255), round((200 * 128 + 50 * 127) / 255)]
     keyed = encoded(Image.fromarray(rgba[:, :, :3]), transparency=(10, 20, 30))
-    assert read_header(keyed).layout == 'RGB with a transparent colour'
+    assert read_header(keyed, 50).layout == 'RGB with a transparent colour'
     assert pixels_of(keyed)[0, 0].tolist() == [255, 255, 255]
 
 
@@ -221,12 +227,11 @@ def test_sixteen_bit_colour_png(channels: int) -> None:
         }[kind]
         body += bytes([kind]) + bytes((line[i] - guess(i)) % 256 for i in range(len(line)))
         above = line
-    chunk = lambda kind, data: struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))  # noqa: E731
     header = struct.pack('>IIBBBBB', 15, 20, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     packed = zlib.compress(body)
     data = b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', packed[:50]) + chunk(b'IDAT', packed[50:]) + chunk(b'IEND', b'')
     assert np.array_equal(read_png16(data), values)
-    assert read_header(data).layout == '16 bits per channel'
+    assert read_header(data, 50).layout == '16 bits per channel'
     if channels == 3:
         assert np.array_equal(pixels_of(data), np.round(values / 257))
     else:
@@ -239,7 +244,8 @@ def cmyk_profile() -> bytes:
     """A minimal CMYK profile (ICC.1, lut8): lightness 1 - K, no colour."""
     clut = bytes(v for corner in range(16) for v in (0 if corner & 1 else 255, 128, 128))
     identity = bytes(range(256))
-    lut = b'mft1' + bytes(4) + bytes([4, 3, 2, 0]) + struct.pack('>9i', *(65536 * (i % 4 == 0) for i in range(9))) + identity * 4 + clut + identity * 3
+    matrix = struct.pack('>9i', *(65536 * (i % 4 == 0) for i in range(9)))
+    lut = b'mft1' + bytes(4) + bytes([4, 3, 2, 0]) + matrix + identity * 4 + clut + identity * 3
     lut += bytes(-len(lut) % 4)
     size = 128 + 4 + 12 + len(lut)
     header = struct.pack('>I4sI4s4s4s', size, b'lcms', 0x02400000, b'prtr', b'CMYK', b'Lab ') + bytes(12) + b'acsp' + bytes(28)
@@ -250,8 +256,7 @@ def cmyk_profile() -> bytes:
 def test_cmyk_through_its_profile_or_not_at_all() -> None:
     inks = np.zeros((8, 8, 4), np.uint8)
     inks[:, 4:, 3] = 255
-    image = Image.fromarray(inks, mode='CMYK') if not hasattr(Image, 'frombytes') else Image.frombytes('CMYK', (8, 8), inks.tobytes())
-    ImageCms.ImageCmsProfile(io.BytesIO(cmyk_profile()))
+    image = Image.frombytes('CMYK', (8, 8), inks.tobytes())
     out = pixels_of(encoded(image, 'TIFF', icc_profile=cmyk_profile()))
     assert out[:, :4].min() > 245
     assert out[:, 4:].max() < 10
@@ -261,7 +266,7 @@ def test_cmyk_through_its_profile_or_not_at_all() -> None:
 
 
 def test_exif_turns_the_picture() -> None:
-    header = read_header(rotated_by_exif())
+    header = read_header(rotated_by_exif(), 50)
     assert (header.width, header.height, header.rotated) == (16, 24, True)
     upright = pixels_of(rotated_by_exif()).astype(int)
     assert np.abs(upright - np.rot90(np.asarray(picture(1, (24, 16))), -1)).mean() < 8
@@ -276,7 +281,8 @@ def test_bombs_are_never_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_damaged_files_never_crash() -> None:
     rng = np.random.default_rng(1)
-    seeds = [encoded(picture()), encoded(picture(), 'JPEG'), gif(), LAYOUTS['float.tiff'], grey16(), encoded(picture(), 'WEBP'), rotated_by_exif()]
+    seeds = [encoded(picture(), kind) for kind in ('PNG', 'JPEG', 'WEBP', 'BMP')]
+    seeds += [gif(), LAYOUTS['float.tiff'], grey16(), rotated_by_exif()]
     outcomes = set()
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -286,7 +292,7 @@ def test_damaged_files_never_crash() -> None:
                 data[rng.integers(len(data))] = rng.integers(256)
             data = bytes(data[: rng.integers(1, len(data))] if k % 3 == 0 else data)
             try:
-                header = read_header(data)
+                header = read_header(data, 50)
                 outcomes.add(decode(data, (0, 0, 0)).mode if header.width * header.height < 1e6 else 'large')
             except UnusableImage as error:
                 outcomes.add('unusable')
@@ -322,14 +328,19 @@ BAD_LABELS = {
     'class in object': '{"class": "cat", "camera": null}', 'camera is text': '{"class": 1, "camera": "front"}',
 }
 BAD_CAMERAS = {
-    'nan': altered(c3=math.nan), 'infinity': altered(c16=math.inf), 'zero': [0.0] * 25, 'mirrored': mirrored_camera(), 'sheared': altered(c1=0.5),
+    'nan': altered(c3=math.nan), 'infinity': altered(c16=math.inf), 'zero': [0.0] * 25, 'mirrored': mirrored_camera(),
+    'sheared': altered(c1=0.5),
     'scaled 1000': altered(c3=CAMERA[3] * 1000, c7=CAMERA[7] * 1000, c11=CAMERA[11] * 1000), 'pixels': altered(c16=800.0, c20=800.0),
     'transposed': transposed_camera(), 'opengl': opengl_camera(), 'last row': altered(c24=0.0),
 }
 
 
 def labelled(folder: Path, labels: str, images: dict[str, bytes] = GOOD) -> Path:
-    return write(folder, images | {'dataset.json': f'{{"labels": [\n{labels}\n]}}'.encode()})
+    return write(folder, images | {'dataset.json': json_of(labels)})
+
+
+def json_of(labels: str) -> bytes:
+    return f'{{"labels": [\n{labels}\n]}}'.encode()
 
 
 def entries(values: dict[str, str]) -> str:
@@ -353,7 +364,8 @@ def test_all_label_troubles_are_reported_at_once(tmp_path: Path) -> None:
     del values['good5.png']
     source = labelled(tmp_path, entries(values) + ',\n["good0.png", 2],\n["absent.png", 0],\n"odd",\n[]', GOOD | {'text.png': b'no image'})
     text = message(source, tmp_path / 'out.zip')
-    for words in ('good1.png', 'good4.png', 'good5.png: has no label', 'good0.png): is labelled twice', 'absent.png', 'line 9', 'text.png: is not an image'):
+    expected = ['good1.png', 'good4.png', 'good5.png: has no label', 'good0.png): is labelled twice', 'absent.png', 'line 9', 'line 10']
+    for words in [*expected, 'text.png: is not an image']:
         assert words in text, words
 
 
@@ -362,11 +374,12 @@ def test_labels_of_absent_images(tmp_path: Path) -> None:
     assert 'absent.png' in message(source, tmp_path / 'out.zip', on_bad='strict')
     report = run(source, tmp_path / 'out.zip')
     assert (report.count, report.num_classes) == (len(GOOD), 2)
-    assert report.ignored['label without an images'] == 0
-    assert sum(report.ignored.values()) == 1
+    assert report.ignored == {'labels without an image': 1}
 
 
-@pytest.mark.parametrize('data', [b'{"labels": [', b'[1, 2]', b'{"labels": 3}', b'\xff\xfe\x00', b'[' * 100000, b'{"labels": null, "classes": [1]}', b''])
+@pytest.mark.parametrize('data', [
+    b'{"labels": [', b'[1, 2]', b'{"labels": 3}', b'\xff\xfe\x00', b'[' * 100000, b'{"labels": null, "classes": [1]}', b'',
+])
 def test_broken_json(tmp_path: Path, data: bytes) -> None:
     assert 'dataset.json' in message(write(tmp_path, GOOD | {'dataset.json': data}), tmp_path / 'out.zip')
 
@@ -405,8 +418,8 @@ def zip_of(path: Path, files: dict[str, bytes], compression: int = zipfile.ZIP_S
 
 @pytest.mark.parametrize('on_bad', ['strict', 'skip', 'convert'])
 @pytest.mark.parametrize(('name', 'word'), [
-    ('../evil.png', 'outside'), ('a/../../evil.png', 'outside'), ('/evil.png', 'absolute'), ('C:/evil.png', 'absolute'), ('a\\evil.png', 'backslash'),
-    ('good0.png*', 'twice'),
+    ('../evil.png', 'outside'), ('a/../../evil.png', 'outside'), ('/evil.png', 'absolute'), ('C:/evil.png', 'absolute'),
+    ('a\\evil.png', 'backslash'), ('good0.png*', 'twice'),
 ])
 def test_dangerous_names(tmp_path: Path, name: str, word: str, on_bad: str) -> None:
     before = set(tmp_path.parent.rglob('evil.png'))
@@ -446,6 +459,26 @@ def test_links_and_bombs_in_archives(tmp_path: Path) -> None:
     text = message(path, tmp_path / 'out.zip')
     assert 'link.png: is a symbolic link' in text
     assert 'bomb.bmp: unpacks to more than 200 times' in text
+
+
+def test_damaged_zips_and_labels_never_crash(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    labels = json_of(entries(dict.fromkeys(GOOD, json.dumps({'class': 1, 'camera': CAMERA}))))
+    whole = zip_of(tmp_path / 'a.zip', GOOD | {'dataset.json': labels}).read_bytes()
+    refused = 0
+    for k in range(250):
+        damaged = bytearray(whole if k % 2 else labels)
+        for _ in range(1 + k % 4):
+            damaged[rng.integers(len(damaged))] = rng.integers(256)
+        if k % 2:
+            (tmp_path / 'a.zip').write_bytes(damaged)
+        else:
+            zip_of(tmp_path / 'a.zip', GOOD | {'dataset.json': bytes(damaged)})
+        try:
+            run(tmp_path / 'a.zip')
+        except UnposedError:
+            refused += 1
+    assert refused > 100
 
 
 def tree(sizes: dict[str, int]) -> dict[str, bytes]:
@@ -508,7 +541,7 @@ def test_framing_moves_the_picture_where_the_rays_say() -> None:
     for transform, resolution in (('center-crop', (20, 20)), ('pad', (30, 30)), ('center-crop-wide', (30, 15))):
         framing = frame(image.size, transform, resolution)
         out = np.asarray(framing.apply(image, (0, 0, 0)), dtype=float)[:, :, 0]
-        y, x = (np.indices(out.shape) + 0.5) @ np.ones(1) if False else (np.indices(out.shape) + 0.5)
+        y, x = np.indices(out.shape) + 0.5
         centre = np.array([(x * out).sum(), (y * out).sum()]) / out.sum() / framing.canvas
         expected = framing.intrinsics(np.eye(3)) @ (40 / 60, 10 / 40, 1)
         assert np.abs(centre - expected[:2]).max() < 0.01, transform
@@ -517,7 +550,9 @@ def test_framing_moves_the_picture_where_the_rays_say() -> None:
 def test_nerf_cameras(tmp_path: Path) -> None:
     yaw = torch.tensor([0.0, 0.7, -2.0])
     cameras = orbit(yaw, torch.tensor([0.1, 0.5, -0.2]), 3.0, focal=1.4)
-    wide = Camera(cameras.world_from_camera, cameras.intrinsics * torch.tensor([[1.0], [24 / 16], [1.0]]) - torch.tensor([[0, 0, 0], [0, 0, 0.25], [0, 0, 0]]))
+    k = cameras.intrinsics.clone()
+    k[:, 1, 1] *= 24 / 16  # square pixels in a picture of 24x16
+    wide = Camera(cameras.world_from_camera, k)
     document = to_nerf_json(wide, [f'./train/r_{i}' for i in range(3)], 24, 16)
     files = {f'train/r_{i}.png': encoded(picture(i, (24, 16))) for i in range(3)} | {'train/r_0_depth.png': encoded(picture(9, (24, 16)))}
     files['transforms_train.json'] = json.dumps(document).encode()
@@ -529,9 +564,7 @@ def test_nerf_cameras(tmp_path: Path) -> None:
         numbers = dataset[i].camera25
         assert np.allclose(numbers[:16].reshape(4, 4), cameras.world_from_camera[i], atol=1e-5)
         # The centred square of a 24x16 picture has focal length 1.4 * 24 / 16 in units of its own side.
-        assert np.allclose(numbers[16:].reshape(3, 3), [[2.1, 0, 0.5], [0, 2.1, 0.5 + 0.0], [0, 0, 1]], atol=1e-5)
-    bundle = rays(cameras, 4)
-    assert bundle.directions.shape == (3, 16, 3)
+        assert np.allclose(numbers[16:].reshape(3, 3), [[2.1, 0, 0.5], [0, 2.1, 0.5], [0, 0, 1]], atol=1e-5)
     del document['frames'][0]['transform_matrix']
     (tmp_path / 'nerf' / 'transforms_train.json').write_text(json.dumps(document))
     assert 'transform_matrix' in message(tmp_path / 'nerf', tmp_path / 'out2.zip', resolution=(8, 8))
@@ -663,8 +696,9 @@ def test_the_door(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command('--source', source, '--dest', dest) == 64
     assert command('--source', source) == 64
     assert command('--check', dest, '--source', source) == 64
-    for wrong in (['--resolution', '8'], ['--resolution', '8x4'], ['--background', 'blueish'], ['--on-bad', 'pray'], ['--workers', '0'], ['--max-bad', '2']):
-        assert command('--source', source, '--dest', str(tmp_path / 'b.zip'), *wrong) == 64
+    wrong = ('--resolution 8', '--resolution 8x4', '--background blueish', '--on-bad pray', '--workers 0', '--max-bad 2')
+    for options in wrong:
+        assert command('--source', source, '--dest', str(tmp_path / 'b.zip'), *options.split()) == 64
     assert command('--source', str(tmp_path / 'nothing'), '--dest', str(tmp_path / 'b.zip')) == 66
     assert command('--source', source, '--dest', str(tmp_path / 'no' / 'b.zip')) == 74
     (tmp_path / 'a' / 'bad.png').write_bytes(b'')

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from training.augment.controller import AdaConfig
-from training.augment.pipe import AugmentConfig
+from training.augment.pipe import AUGMENT_PRESETS, AugmentConfig
 from training.cameras.distributions import LawConfig
 from training.loop import LoopConfig, OptimiserConfig
 from training.networks.discriminator import DiscriminatorConfig
@@ -38,8 +38,8 @@ class TrainingConfig:
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     gan: GanConfig = field(default_factory=GanConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    ada: AdaConfig = field(default_factory=AdaConfig)
+    augment: AugmentConfig = AUGMENT_PRESETS['bgc']  # which transforms, when --aug asks for any
+    ada: AdaConfig = field(default_factory=lambda: AdaConfig(mode='noaug'))
     generator_optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(learning_rate=0.0025))
     discriminator_optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(learning_rate=0.002))
     loop: LoopConfig = field(default_factory=LoopConfig)

@@ -64,6 +64,7 @@ def _demo() -> TrainingConfig:
             mapping=MappingConfig(layers=2, lr_multiplier=0.1),
         ),
         gan=GanConfig(r1_gamma=1.0, r1_every=8, density_weight=0.0),
+        augment=AUGMENT_PRESETS['c'],  # whoever knows the cameras must not turn the pictures
         generator_optimiser=OptimiserConfig(learning_rate=0.0015),
         discriminator_optimiser=OptimiserConfig(learning_rate=0.001),
         loop=LoopConfig(kimg=14.0, batch=16, tick_kimg=0.5, snapshot_ticks=4, ema_half_life_kimg=3.0, ema_ramp_up=0.1),
@@ -97,7 +98,6 @@ def _photos() -> TrainingConfig:
             image_resolution=32, see='single', channels=_PHOTO_D_WIDTHS, mapping=MappingConfig(layers=2, lr_multiplier=0.1)
         ),
         gan=GanConfig(r1_gamma=0.5, r1_every=8, density_weight=0.0),
-        augment=AUGMENT_PRESETS['bgc'],
         ada=AdaConfig(mode='ada'),
         generator_optimiser=OptimiserConfig(learning_rate=0.0015),
         discriminator_optimiser=OptimiserConfig(learning_rate=0.001),
@@ -146,7 +146,7 @@ def _afhq() -> TrainingConfig:
         preset='afhq',
         gan=replace(base.gan, r1_gamma=5.0, camera_swap_final=0.8),
         augment=AUGMENT_PRESETS['eg3d'],
-        ada=AdaConfig(target=0.6),
+        ada=AdaConfig(mode='ada'),
     )
 
 

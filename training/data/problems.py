@@ -16,7 +16,7 @@ class Trouble(Enum):
     LAYOUT = 'pixel layout'
     GEOMETRY = 'geometry'
     LABEL = 'label'
-    EXTRA_LABEL = 'label without an image'
+    EXTRA_LABEL = 'labels without an image'
     CAMERA = 'camera'
     ARCHIVE = 'archive'
 

@@ -76,7 +76,8 @@ class Source(ABC):
 def is_junk(name: str) -> bool:
     """Files that operating systems leave behind: dotfiles, AppleDouble, __MACOSX, Thumbs.db, desktop.ini."""
     parts = PurePosixPath(name).parts
-    return any(part.startswith('.') or part == '__MACOSX' for part in parts) or parts[-1:] in (('Thumbs.db',), ('desktop.ini',))
+    hidden = any((part.startswith('.') and part != '..') or part == '__MACOSX' for part in parts)
+    return hidden or parts[-1:] in (('Thumbs.db',), ('desktop.ini',))
 
 
 def _too_large(name: str, size: int) -> str | None:
@@ -162,17 +163,17 @@ class ZipSource(Source):
 
     def _examine(self, info: zipfile.ZipInfo) -> None:
         name = info.orig_filename  # `filename` is already cut at a NUL and tidied
-        if is_junk(name):
+        reason = _unsafe(info)
+        if reason is None and is_junk(name):
             self.ignored['hidden or system files (dotfiles, ._ files, __MACOSX)'] += not info.is_dir()
             return
-        reason = _unsafe(info)
         if reason is None and name in self._infos:
             reason = 'occurs twice in the archive'
         if reason is not None:
             self.problems.append(Problem(name, Trouble.ARCHIVE, reason))
         elif info.is_dir():
             if PurePosixPath(name).suffix.lower() in IMAGE_EXTENSIONS:
-                self.problems.append(Problem(name, Trouble.UNUSABLE, 'is a folder with the name of an image'))
+                self.problems.append(Problem(name.rstrip('/'), Trouble.UNUSABLE, 'is a folder with the name of an image'))
         else:
             self._infos[name] = info
             self._sort_in(name)

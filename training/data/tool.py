@@ -165,17 +165,11 @@ def _look(source: Source, config: ToolConfig, problems: list[Problem]) -> dict[s
 
     def look(name: str) -> Header | Problem:
         try:
-            header = read_header(source.read(name))
+            return read_header(source.read(name), config.max_megapixels)
         except UnreadableFile as error:
             return error.problem
         except UnusableImage as error:
             return Problem(name, Trouble.UNUSABLE, str(error))
-        if header.width * header.height > config.max_megapixels * 1e6:
-            return Problem(
-                name, Trouble.UNUSABLE,
-                f'is {header.width}x{header.height}, more than {config.max_megapixels:g} megapixels; shrink it, or raise --max-megapixels',
-            )
-        return header
 
     found = dict(zip(source.names, _in_order(look, source.names, config.workers, config.progress, 'looking'), strict=True))
     problems += [header for header in found.values() if isinstance(header, Problem)]
@@ -306,7 +300,7 @@ def _judge(problems: list[Problem], total: int, report: Report, config: ToolConf
         elif outcome == _MENDED:
             report.mended[problem.reason.partition(' (')[0]] += 1
         else:
-            report.ignored[problem.trouble.value + 's'] += 1
+            report.ignored[problem.trouble.value] += 1
     share = MAX_BAD[config.on_bad] if config.max_bad is None else config.max_bad
     bad = len({p.where for p in report.dropped})
     if bad > max(1, int(share * total)):

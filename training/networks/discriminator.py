@@ -33,7 +33,7 @@ class DiscriminatorConfig:
     channels: tuple[tuple[int, int], ...] = ()  # (resolution, width) pairs that override channel_base and channel_max
     clamp: float | None = None  # activations are clamped to +-clamp: for 16-bit training
     mbstd_group: int = 4  # samples per group of the minibatch standard deviation; 0: none
-    mbstd_grouping: Literal['strided', 'consecutive'] = 'strided'
+    mbstd_grouping: Literal['strided', 'consecutive'] = 'consecutive'  # consecutive: micro-batches and ranks see the groups of the whole batch
     mapping: MappingConfig = field(default_factory=lambda: MappingConfig(layers=8))
 
     def __post_init__(self) -> None:

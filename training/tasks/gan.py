@@ -82,7 +82,7 @@ class GanTask:
         self.generator, self.discriminator = generator, discriminator
         self.conditions = conditions
         self.augment, self.ada = augment, ada
-        self._seen_ws: list[Tensor] = []  # means over this iteration's micro-batches, with their sizes
+        self._seen_ws: list[Tensor] = []  # of this iteration's micro-batches
         self._seen_signs: list[Tensor] = []
 
     # ---- what the loop calls ----
@@ -91,18 +91,14 @@ class GanTask:
         yield from self._generator_terms(batch, moment) if phase.trains == 'generator' else self._discriminator_terms(batch, moment)
 
     def finish_step(self, moment: Moment, world: World) -> None:
-        w_dim = self.generator.config.w_dim
-        seen = torch.zeros(w_dim + 3, device=world.device)
-        for ws in self._seen_ws:
-            seen[:w_dim] += ws.sum(dim=0)
-            seen[w_dim] += len(ws)
-        for signs in self._seen_signs:
-            seen[w_dim + 1] += signs.sum()
-            seen[w_dim + 2] += len(signs)
+        images = sum(len(signs) for signs in self._seen_signs) * world.size
+        mean_w = torch.cat(self._seen_ws).mean(dim=0)
+        mean_sign = torch.cat(self._seen_signs).mean()
         self._seen_ws, self._seen_signs = [], []
-        world.all_reduce_mean_([seen])  # ratios below are of sums, so a mean over ranks serves as well
-        self.generator.track_w(seen[:w_dim] / seen[w_dim], self.config.w_average_beta)
-        self.ada.observe(seen[w_dim + 1] / seen[w_dim + 2], int(seen[w_dim + 2].item() * world.size) if self.ada.adapts else 0)
+        world.all_reduce_mean_([mean_w, mean_sign])  # every rank has the same share, so the mean of means is the mean
+        self.generator.track_w(mean_w[None], self.config.w_average_beta)
+        self.ada.observe(mean_sign, images)
+        moment.report('Progress/augment', self.ada.p)
 
     def state_dict(self) -> dict[str, float]:
         return self.ada.state_dict()
