@@ -72,6 +72,7 @@ def main(context: click.Context, **options) -> None:
             config = replace(config, loop=replace(config.loop, kimg=options['kimg']))
     else:
         config, folder = configured(options), None
+    config.loop.rows_per_device(world)
     metrics.check(config.metrics.names, config.metrics.num)
     built = build(config)
     if options['dry_run']:
@@ -105,7 +106,7 @@ def configured(options: dict) -> TrainingConfig:
         'loop.snapshot_ticks': options['snap'],
         'loop.seed': options['seed'],
         'gan.r1_gamma': options['gamma'],
-        'metrics.names': options['metrics'],
+        'metrics.names': '' if options['metrics'] == 'none' else options['metrics'],
         'ada.mode': options['aug'],
         'ada.initial': options['strength'],
     }

@@ -24,7 +24,8 @@ def choose(op: str, backend: str, device: torch.device | str) -> str:
     op       a key of IMPLEMENTATIONS
     backend  'auto' (a kernel where one exists, else the reference) or one of BACKENDS by name
 
-    Raises ValueError for an unknown op or backend, or a backend that does not fit the device; NotImplementedError for a kernel that does not exist.
+    Raises ValueError for an unknown op or backend, or a backend that does not fit the device; NotImplementedError for a kernel that does
+    not exist.
     """
     device_type = device.type if isinstance(device, torch.device) else device
     chosen = _decided.get((op, backend, device_type))

@@ -31,9 +31,11 @@ def with_gradients(function: Callable[..., Tensor], *inputs: Tensor) -> list[Ten
 
 
 def check_twin(kernel: Callable[..., Tensor], reference: Callable[..., Tensor], *inputs: Tensor, slack: float = 2.0) -> None:
-    """Against the reference in float64, `kernel` on `inputs` may be at most `slack` times as wrong as the reference on `inputs`, and no more biased.
+    """Against the reference in float64, `kernel` on `inputs` may be at most `slack` times as wrong as the reference on `inputs`, and no
+    more biased.
 
-    Compares the output, its gradients and the gradients of a gradient penalty, by root mean square error and by mean error. One unit in the last
+    Compares the output, its gradients and the gradients of a gradient penalty, by root mean square error and by mean error. One unit in
+    the last
     place of the largest value is always allowed, so that an exact reference does not demand an exact kernel. Raises AssertionError.
     """
     truths = with_gradients(reference, *(x.double() for x in inputs))

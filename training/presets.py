@@ -52,7 +52,8 @@ def _demo() -> TrainingConfig:
             radiance=RadianceConfig(hidden=(24,), features=3, outside=OutsidePrior(strength=6.0, radius=0.5)),
             # The object fits a ball of radius 0.9 and is seen from 2.7: the ray is sampled where it can meet it.
             rendering=RenderingConfig(
-                samples_coarse=16, samples_fine=0, near=1.75, far=3.65, box_side=1.8, white_background=True, density_scale=8.0
+                samples_coarse=16, samples_fine=0, evaluation_factor=3, near=1.75, far=3.65, box_side=1.8,
+                white_background=True, density_scale=8.0,
             ),
             superres=None,
         ),
@@ -91,7 +92,7 @@ def _photos() -> TrainingConfig:
             synthesis=SynthesisConfig(plane_resolution=32, plane_channels=12, channels=_PHOTO_WIDTHS),
             radiance=RadianceConfig(hidden=(32,), features=3),
             # Photographs have backgrounds: the box reaches behind the subject and nothing is pushed out of it.
-            rendering=RenderingConfig(samples_coarse=16, samples_fine=0, near=1.8, far=3.8, box_side=2.0, density_scale=8.0),
+            rendering=RenderingConfig(samples_coarse=16, samples_fine=0, evaluation_factor=3, near=1.8, far=3.8, box_side=2.0, density_scale=8.0),
             superres=None,
         ),
         discriminator=DiscriminatorConfig(

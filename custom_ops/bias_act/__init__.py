@@ -44,7 +44,9 @@ def _op(
     clamp: float | None = None,
     dim: int = 1,
 ) -> Tensor:
-    """The reference under the rule of registered operations: an output is never an input. (The dispatcher leaves out arguments at their defaults.)"""
+    """The reference under the rule of registered operations: an output is never an input. (The dispatcher leaves out arguments at their
+    defaults.)
+    """
     y = bias_act_reference(x, bias, act, alpha, gain, clamp, dim)
     return y.clone() if y is x else y
 

@@ -38,7 +38,8 @@ ACTIVATIONS: dict[str, Activation] = {
 class _LeakyRelu(torch.autograd.Function):
     """Leaky ReLU, in place, whose derivative is a constant mask.
 
-    PyTorch's own knows no constant: its double backward sends a tensor of zeros through the whole forward graph, which nearly doubles the cost of a
+    PyTorch's own knows no constant: its double backward sends a tensor of zeros through the whole forward graph, which nearly doubles the
+    cost of a
     gradient penalty. The second derivative is zero almost everywhere, so the mask is detached here and that pass never happens.
     """
 

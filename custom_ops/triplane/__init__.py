@@ -26,7 +26,8 @@ def sample_planes(planes: Tensor, points: Tensor, axes: Tensor, *, backend: str 
 
 
 def decode_planes(
-    planes: Tensor, points: Tensor, axes: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str = 'softplus', *, backend: str = 'auto'
+    planes: Tensor, points: Tensor, axes: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str = 'softplus', *,
+    backend: str = 'auto'
 ) -> Tensor:
     """A small network on sample_planes: activation between layers, none after the last.
 

@@ -1,7 +1,9 @@
 """The definition of upfirdn2d in plain PyTorch: one depthwise (transposed) convolution per pass, with its own adjoint as derivative.
 
-The operation is linear in x, so its derivative is the same operation with up and down exchanged and the filter turned round. Saying so keeps every
-order of differentiation on the fast forward convolutions; PyTorch's double backward of a depthwise convolution is some twenty times slower on a CPU.
+The operation is linear in x, so its derivative is the same operation with up and down exchanged and the filter turned round. Saying so
+keeps every
+order of differentiation on the fast forward convolutions; PyTorch's double backward of a depthwise convolution is some twenty times
+slower on a CPU.
 """
 
 import torch
@@ -71,7 +73,8 @@ class _Resample(torch.autograd.Function):
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
         (f,) = ctx.saved_tensors
         up, down, padding = ctx.geometry
-        return _pass(grad, f.flip((0, 1)), down, up, padding), None, None, None, None
+        # Under autocast the forward pass may have left the filter's dtype.
+        return _pass(grad, f.to(grad.dtype).flip((0, 1)), down, up, padding), None, None, None, None
 
 
 def _adjoint_padding(x: torch.Size, y: torch.Size, f: torch.Size, up: Two, down: Two, padding: Four) -> Four:

@@ -7,7 +7,7 @@ import pytest
 import scipy.signal
 import torch
 
-from custom_ops import downsample2d, filter2d, setup_filter, upfirdn2d, upsample2d
+from custom_ops import bias_act, downsample2d, filter2d, setup_filter, upfirdn2d, upsample2d
 from custom_ops.testing import check_derivatives, check_registration
 
 
@@ -145,7 +145,8 @@ def test_compiles():
     def function(x):
         return downsample2d(upsample2d(x, f).square(), f)
 
-    grads = [torch.autograd.grad(g(x).square().sum(), x)[0] for g in (torch.compile(function, backend='aot_eager', fullgraph=True), function)]
+    grads = [torch.autograd.grad(g(x).square().sum(), x)[0] for g in (torch.compile(function, backend='aot_eager', fullgraph=True),
+    function)]
     torch.testing.assert_close(*grads)
 
 
@@ -154,6 +155,16 @@ def test_bfloat16():
     y = upsample2d(x.bfloat16(), f)
     assert y.dtype == torch.bfloat16
     torch.testing.assert_close(y.double(), upsample2d(x.bfloat16().double(), f.double()), rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize('up, down', [(2, 1), (1, 2), (1, 1)])
+def test_gradient_under_autocast(up, down):
+    f, x = setup_filter([1, 3, 3, 1]), random(2, 3, 8, 8).float().requires_grad_()
+    with torch.autocast('cpu', torch.bfloat16):
+        y = bias_act(upfirdn2d(x, f, up=up, down=down, padding=2), torch.ones(3), 'lrelu')
+    (g,) = torch.autograd.grad(y.float().square().sum(), x, create_graph=True)
+    g.square().sum().backward()
+    assert g.dtype == x.grad.dtype == torch.float32
 
 
 def test_errors():

@@ -57,7 +57,8 @@ class AdaController:
         return self.p
 
     def update(self, mean_sign: float, images: int) -> float:
-        """Move p towards the target by images / (1000 speed_kimg), within [0, 1]. Returns p. Raises ValueError if mean_sign is not finite."""
+        """Move p towards the target by images / (1000 speed_kimg), within [0, 1]. Returns p. Raises ValueError if mean_sign is not finite.
+        """
         if not math.isfinite(mean_sign):
             raise ValueError(f'the mean sign of the logits of real images is {mean_sign}; the discriminator has diverged')
         if self.adapts and mean_sign != self.config.target:

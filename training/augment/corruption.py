@@ -55,7 +55,8 @@ def filter_bands(images: Tensor, config: AugmentConfig, p: float, draws: Draws) 
 def convolve_reflected(images: Tensor, taps: Tensor) -> Tensor:
     """Each row of images [n, C, H, W] convolved along both axes with its own symmetric taps [n, k], k odd; reflection outside.
 
-    Filter and reflection together are one banded matrix per row and axis: images of any size, and derivatives of any order, cost only products.
+    Filter and reflection together are one banded matrix per row and axis: images of any size, and derivatives of any order, cost only
+    products.
     """
     taps = taps.to(device=images.device, dtype=images.dtype)
     along_y, along_x = (_convolution_matrix(taps, size) for size in images.shape[2:])

@@ -15,7 +15,8 @@ _UNIFORM = (
     'noise/happens', 'cutout/happens', 'cutout/x', 'cutout/y',
 )  # fmt: skip
 _NORMAL = (
-    'scale', 'aniso', 'xfrac/x', 'xfrac/y', 'brightness', 'contrast', 'saturation', 'imgfilter0', 'imgfilter1', 'imgfilter2', 'imgfilter3', 'noise',
+    'scale', 'aniso', 'xfrac/x', 'xfrac/y', 'brightness', 'contrast', 'saturation', 'imgfilter0', 'imgfilter1', 'imgfilter2',
+    'imgfilter3', 'noise',
 )  # fmt: skip
 _UNIFORM_COLUMN = {name: column for column, name in enumerate(_UNIFORM)}
 _NORMAL_COLUMN = {name: column for column, name in enumerate(_NORMAL)}

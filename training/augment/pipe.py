@@ -13,9 +13,11 @@ __all__ = ['AUGMENT_PRESETS', 'AugmentConfig', 'AugmentPipe']
 
 
 class AugmentPipe:
-    """Random transforms, each of which happens with its strength times p, so that the distribution of the images can be read off through them.
+    """Random transforms, each of which happens with its strength times p, so that the distribution of the images can be read off through
+    them.
 
-    All draws belong to rows of the stream: a sample is augmented alike in whatever batch it appears. Differentiable twice with respect to the images.
+    All draws belong to rows of the stream: a sample is augmented alike in whatever batch it appears. Differentiable twice with respect to
+    the images.
     """
 
     def __init__(self, config: AugmentConfig) -> None:

@@ -10,7 +10,8 @@ from dnnlib.errors import UsageError
 class AugmentConfig:
     """Strengths and sizes of the transforms of ADA (Karras et al. 2020, arXiv 2006.06676, appendix B).
 
-    A strength multiplies the probability p at which its transform happens: 0 switches the transform off, 1 is the paper's. Names are the published
+    A strength multiplies the probability p at which its transform happens: 0 switches the transform off, 1 is the paper's. Names are the
+    published
     ones. Sizes are standard deviations or ranges, at the paper's values. Lengths are fractions of the image side.
     """
 
@@ -81,6 +82,7 @@ AUGMENT_PRESETS: dict[str, AugmentConfig] = {
     'eg3d': _BGC,
     # Nothing moves, so a known camera stays true.
     'c': _COLOR,
-    # A discriminator that reads the camera off the image must not see images turned or mirrored (PoF3D, arXiv 2301.07702, released settings).
+    # A discriminator that reads the camera off the image must not see images turned or mirrored (PoF3D, arXiv 2301.07702, released
+    # settings).
     'pof3d': replace(_BGC, xflip=0.0, rotate90=0.0, rotate=0.0),
 }

@@ -14,7 +14,7 @@ to the range of the whole batch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -39,6 +39,7 @@ class RenderingConfig:
 
     samples_coarse: int = 48
     samples_fine: int = 48  # 0: the coarse samples only
+    evaluation_factor: int = 1  # without a stream, so many times the samples: training wants speed, pictures want smooth surfaces
     near: float | Literal['box'] = 'box'
     far: float | Literal['box'] = 'box'
     box_side: float = 1.0
@@ -59,6 +60,8 @@ class RenderingConfig:
             raise UsageError(f"near and far must both be 'box' or both be distances; found {self.near} and {self.far}.")
         if self.near != 'box' and not 0 <= self.near < self.far:
             raise UsageError(f'Rendering needs 0 <= near < far; found {self.near} and {self.far}.')
+        if self.evaluation_factor < 1:
+            raise UsageError(f'Rendering needs an evaluation_factor of at least 1; found {self.evaluation_factor}.')
         if self.box_side <= 0 or (self.chunk_rays is not None and self.chunk_rays < 1):
             raise UsageError(f'box_side and chunk_rays must be positive; found {self.box_side} and {self.chunk_rays}.')
 
@@ -78,6 +81,11 @@ def render(field: Field, rays: Rays, config: RenderingConfig, stream: Stream | N
     Evaluation (stream None) puts coarse samples at u = 0.5 and fine ones at the quantiles (k + 0.5) / samples_fine, and under the rule 'unposed'
     no image has any influence on another. Long lists of rays go through in chunks without changing the result.
     """
+    if stream is None and config.evaluation_factor > 1:
+        factor = config.evaluation_factor
+        config = replace(
+            config, samples_coarse=factor * config.samples_coarse, samples_fine=factor * config.samples_fine, evaluation_factor=1
+        )
     near, far = ray_bounds(rays, config)
     jitter = _jitter(rays, config, stream)
     parts = []
