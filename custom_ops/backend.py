@@ -51,7 +51,11 @@ def explain(op: str, backend: str, device_type: str) -> tuple[str, str]:
             return device_type, f'a {device_type} kernel exists'
         return 'reference', f'no {device_type} kernel exists for this operation yet'
     if backend not in available:
-        raise NotImplementedError(f'backend {backend!r} was asked for {op}, but no {backend} kernel exists for it yet; use backend=\'auto\' or \'reference\'')
+        raise NotImplementedError(
+            f"backend {backend!r} was asked for {op}, but no {backend} kernel exists for it yet; use backend='auto' or 'reference'"
+        )
     if backend != device_type:
-        raise ValueError(f'backend {backend!r} was asked for {op}, but the tensors are on {device_type!r}; move them or use backend=\'auto\'')
+        raise ValueError(
+            f"backend {backend!r} was asked for {op}, but the tensors are on {device_type!r}; move them or use backend='auto'"
+        )
     return backend, 'asked for'

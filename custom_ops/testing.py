@@ -31,16 +31,16 @@ def with_gradients(function: Callable[..., Tensor], *inputs: Tensor) -> list[Ten
 
 
 def check_twin(kernel: Callable[..., Tensor], reference: Callable[..., Tensor], *inputs: Tensor, slack: float = 2.0) -> None:
-    """Against the reference in float64, `kernel` on `inputs` may be at most `slack` times as wrong as the reference on `inputs`, and no
-    more biased.
+    """A kernel may be at most `slack` times as wrong as its reference in the same dtype, both against the reference in float64.
 
-    Compares the output, its gradients and the gradients of a gradient penalty, by root mean square error and by mean error. One unit in
-    the last
-    place of the largest value is always allowed, so that an exact reference does not demand an exact kernel. Raises AssertionError.
+    Compares the output, its gradients and the gradients of a gradient penalty, by root mean square error and by bias (mean error). One
+    unit in the last place of the largest value is always allowed: an exact reference does not demand an exact kernel.
+    Raises AssertionError.
     """
     truths = with_gradients(reference, *(x.double() for x in inputs))
     for index, (ours, theirs, truth) in enumerate(zip(with_gradients(kernel, *inputs), with_gradients(reference, *inputs), truths)):
         unit = torch.finfo(ours.dtype).eps * truth.abs().max()
         error, allowed = ours.double() - truth, theirs.double() - truth
-        assert error.square().mean().sqrt() <= slack * allowed.square().mean().sqrt() + unit, (index, error.abs().max(), allowed.abs().max())
+        wrong, allowed_wrong = error.square().mean().sqrt(), allowed.square().mean().sqrt()
+        assert wrong <= slack * allowed_wrong + unit, (index, wrong, allowed_wrong)
         assert error.mean().abs() <= slack * allowed.mean().abs() + unit, (index, error.mean(), allowed.mean())

@@ -107,7 +107,7 @@ class InceptionFeatures:
 def find_inception(path: Path | None = None) -> Path:
     """The file with Inception's weights. Raises MissingInputError that lists the places and what can be measured without it."""
     try:
-        return locate([INCEPTION_NAME], explicit=path, what="Inception-v3 weights for FID, KID, IS and precision/recall")
+        return locate([INCEPTION_NAME], explicit=path, what="file of Inception-v3 weights, which FID, KID, IS and PR need,")
     except MissingInputError as error:
         raise MissingInputError(f'{error} Without it, measure fd_photo, kd_photo and pr_photo: they need nothing but this project.') from error
 

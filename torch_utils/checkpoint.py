@@ -70,10 +70,9 @@ def load_weights(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any
     what, is_foreign_pickle = describe_file(path)
     if what != 'a safetensors file':
         advice = (
-            ' Unpickling can run any program, so it was not opened; '
-            'import_weights.py converts the pickles of other projects without running them.'
+            ' Unpickling can run any program, so it was not opened. Weights are read from safetensors files only, such as train.py writes.'
             if is_foreign_pickle
-            else ' Give a .safetensors file that train.py or import_weights.py wrote.'
+            else ' Give a .safetensors file that train.py wrote.'
         )
         raise DataError(f"'{path}' is not a weights file: it seems to be {what}.{advice}")
     try:
@@ -97,7 +96,7 @@ def _weights_header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     """Return the JSON of the header, checked as far as this package can judge it."""
     if _HEADER_KEY not in metadata:
         raise DataError(
-            f"'{path}' is a safetensors file of another program: its header holds no configuration of ours. Try import_weights.py."
+            f"'{path}' is a safetensors file of another program: its header holds no configuration of ours. Give one that train.py wrote."
         )
     header = _parse_json(metadata[_HEADER_KEY])
     if not isinstance(header, dict) or not {'schema', 'config', 'extra'} <= header.keys():

@@ -52,5 +52,7 @@ def _op(
 
 
 _library = torch.library.Library('unposed', 'FRAGMENT')
-_library.define("bias_act(Tensor x, Tensor? bias=None, str act='linear', float? alpha=None, float? gain=None, float? clamp=None, int dim=1) -> Tensor")
+_library.define(
+    "bias_act(Tensor x, Tensor? bias=None, str act='linear', float? alpha=None, float? gain=None, float? clamp=None, int dim=1) -> Tensor"
+)
 _library.impl('bias_act', _op, 'CompositeImplicitAutograd')

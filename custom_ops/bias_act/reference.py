@@ -66,7 +66,9 @@ def _leaky_relu(x: Tensor, alpha: float) -> Tensor:
     return F.leaky_relu_(x, alpha)
 
 
-def bias_act_reference(x: Tensor, bias: Tensor | None, act: str, alpha: float | None, gain: float | None, clamp: float | None, dim: int) -> Tensor:
+def bias_act_reference(
+    x: Tensor, bias: Tensor | None, act: str, alpha: float | None, gain: float | None, clamp: float | None, dim: int
+) -> Tensor:
     """See custom_ops.bias_act; same arguments, positional."""
     activation = ACTIVATIONS.get(act)
     if activation is None:
@@ -79,7 +81,9 @@ def bias_act_reference(x: Tensor, bias: Tensor | None, act: str, alpha: float | 
         gain = activation.gain
     if bias is not None:
         if bias.ndim != 1 or bias.shape[0] != x.shape[dim]:
-            raise ValueError(f'bias of shape {tuple(bias.shape)} does not fit dimension {dim} of x of shape {tuple(x.shape)}; it must be [{x.shape[dim]}]')
+            raise ValueError(
+                f'bias of shape {tuple(bias.shape)} does not fit dimension {dim} of x of shape {tuple(x.shape)}; expected [{x.shape[dim]}]'
+            )
         bias = bias.to(x.dtype)
         trailing = x.ndim - 1 - dim % x.ndim
         if trailing:

@@ -26,8 +26,14 @@ def sample_planes(planes: Tensor, points: Tensor, axes: Tensor, *, backend: str 
 
 
 def decode_planes(
-    planes: Tensor, points: Tensor, axes: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str = 'softplus', *,
-    backend: str = 'auto'
+    planes: Tensor,
+    points: Tensor,
+    axes: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    activation: str = 'softplus',
+    *,
+    backend: str = 'auto',
 ) -> Tensor:
     """A small network on sample_planes: activation between layers, none after the last.
 
@@ -45,5 +51,7 @@ def decode_planes(
 _library = torch.library.Library('unposed', 'FRAGMENT')
 _library.define('sample_planes(Tensor planes, Tensor points, Tensor axes) -> Tensor')
 _library.impl('sample_planes', sample_planes_reference, 'CompositeImplicitAutograd')
-_library.define("decode_planes(Tensor planes, Tensor points, Tensor axes, Tensor[] weights, Tensor[] biases, str activation='softplus') -> Tensor")
+_library.define(
+    "decode_planes(Tensor planes, Tensor points, Tensor axes, Tensor[] weights, Tensor[] biases, str activation='softplus') -> Tensor"
+)
 _library.impl('decode_planes', decode_planes_reference, 'CompositeImplicitAutograd')

@@ -89,5 +89,7 @@ def _op(
 
 
 _library = torch.library.Library('unposed', 'FRAGMENT')
-_library.define('upfirdn2d(Tensor x, Tensor f, int[2] up=1, int[2] down=1, int[4] padding=0, bool flip_filter=False, float gain=1.0) -> Tensor')
+_library.define(
+    'upfirdn2d(Tensor x, Tensor f, int[2] up=1, int[2] down=1, int[4] padding=0, bool flip_filter=False, float gain=1.0) -> Tensor'
+)
 _library.impl('upfirdn2d', _op, 'CompositeImplicitAutograd')

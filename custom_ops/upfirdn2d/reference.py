@@ -1,9 +1,8 @@
 """The definition of upfirdn2d in plain PyTorch: one depthwise (transposed) convolution per pass, with its own adjoint as derivative.
 
 The operation is linear in x, so its derivative is the same operation with up and down exchanged and the filter turned round. Saying so
-keeps every
-order of differentiation on the fast forward convolutions; PyTorch's double backward of a depthwise convolution is some twenty times
-slower on a CPU.
+keeps every order of differentiation on the fast forward convolutions; PyTorch's double backward of a depthwise convolution is several
+times slower on a CPU.
 """
 
 import torch
@@ -49,7 +48,9 @@ def _check_size(x: Tensor, f: Tensor, up: Two, padding: Four) -> None:
     height = x.shape[2] * up[1] + top + bottom
     width = x.shape[3] * up[0] + left + right
     if height < f.shape[0] or width < f.shape[-1]:
-        raise ValueError(f'the padded image is {height}x{width}, smaller than the filter {tuple(f.shape)}; pad more or use a shorter filter')
+        raise ValueError(
+            f'the padded image is {height}x{width}, smaller than the filter {tuple(f.shape)}; pad more or use a shorter filter'
+        )
 
 
 def _pass(x: Tensor, f: Tensor, up: Two, down: Two, padding: Four) -> Tensor:

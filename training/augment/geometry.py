@@ -83,8 +83,8 @@ def blit(images: Tensor, mirrored: Tensor, quarters: Tensor, shift: Tensor) -> T
     positions = torch.arange(size)
     u = reflected(positions - shift[:, :1], size)  # [N, S], the column before the shift for every output column
     v = reflected(positions - shift[:, 1:], size)
-    # After an odd number of quarter turns output columns walk along source rows. rot90 by 1, 2, 3 takes (v, u) from (u, -v), (-v, -u),
-    # (-u, v).
+    # After an odd number of quarter turns output columns walk along source rows.
+    # rot90 by 1, 2, 3 takes (row v, column u) from (u, -v), (-v, -u), (-u, v).
     odd = quarters % 2 == 1
     u_turns = torch.where(odd, quarters == 3, (quarters == 2) ^ mirrored)
     v_turns = torch.where(odd, (quarters == 1) ^ mirrored, quarters == 2)
@@ -105,9 +105,8 @@ def warp(images: Tensor, inverse: Tensor) -> Tensor:
     """Sample images [n, C, S, S] at inverse [n, 3, 3] of every output point; reflection outside, band-limited on both sides.
 
     The image is padded by reflection, doubled with a wavelet's low-pass filter, sampled bilinearly on a doubled grid and halved with the
-    same filter
-    turned round. Those two filters undo each other exactly where nothing moves. Every row gets at least the padding it needs, so the
-    padding that other rows need does not change it.
+    same filter turned round. Those two filters undo each other exactly where nothing moves. Every row gets at least the padding it
+    needs, so the padding that other rows need does not change it.
     """
     size = images.shape[-1]
     padding = margins(inverse, size)

@@ -13,11 +13,9 @@ __all__ = ['AUGMENT_PRESETS', 'AugmentConfig', 'AugmentPipe']
 
 
 class AugmentPipe:
-    """Random transforms, each of which happens with its strength times p, so that the distribution of the images can be read off through
-    them.
+    """Random transforms, each with probability p times its strength: rare enough that the distribution of images still shows through.
 
-    All draws belong to rows of the stream: a sample is augmented alike in whatever batch it appears. Differentiable twice with respect to
-    the images.
+    All draws belong to rows of the stream: a sample is augmented alike in whatever batch it appears. Differentiable twice.
     """
 
     def __init__(self, config: AugmentConfig) -> None:
@@ -45,7 +43,8 @@ class AugmentPipe:
         if not 0 <= p <= 1:
             raise ValueError(f'the augmentation probability must lie in 0..1; found {p}')
         if c not in (3, 6) or len(stream) != n:
-            raise ValueError(f'images must be [N, 3 or 6, S, S] with one row of the stream each; found {tuple(images.shape)} and {len(stream)} rows')
+            found = f'{tuple(images.shape)} and {len(stream)} rows'
+            raise ValueError(f'images must be [N, 3 or 6, S, S] with one row of the stream each; found {found}')
         if p == 0 or self.is_identity:
             return images
         config, draws = self.config, Draws(stream)

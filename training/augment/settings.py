@@ -11,8 +11,7 @@ class AugmentConfig:
     """Strengths and sizes of the transforms of ADA (Karras et al. 2020, arXiv 2006.06676, appendix B).
 
     A strength multiplies the probability p at which its transform happens: 0 switches the transform off, 1 is the paper's. Names are the
-    published
-    ones. Sizes are standard deviations or ranges, at the paper's values. Lengths are fractions of the image side.
+    published ones. Sizes are standard deviations or ranges, at the paper's values. Lengths are fractions of the image side.
     """
 
     # pixel blitting: exact, no interpolation

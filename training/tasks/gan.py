@@ -211,7 +211,7 @@ class GanTask:
             return self.discriminator(image, raw, classes, camera if sees_camera else None).float()
 
     def _augmented(self, image: Tensor, raw: Tensor | None, stream: Stream) -> tuple[Tensor, Tensor | None]:
-        if self.ada.p == 0:
+        if self.ada.p == 0 or self.augment.is_identity:
             return image, raw
         if raw is None:
             return self.augment(image, self.ada.p, stream), None

@@ -89,8 +89,7 @@ def test_probability_of_being_untouched():
 def test_distribution_can_be_read_through_the_pipe():
     """Non-leaking (section 3.1 of the paper): the map from distributions to augmented distributions is invertible for p < 1.
 
-    Two kinds of images, lit from above and from below, augmented by quarter turns: the mean image still tells their shares, shrunk by 1 -
-    p.
+    Two kinds of images, lit from above and from below, augmented by quarter turns: the mean image tells their shares, shrunk by 1 - p.
     """
     from_above = torch.linspace(1, -1, 8)[:, None].expand(3, 8, 8)
     share, n, p = 0.8, 4000, 0.5
