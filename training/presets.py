@@ -98,7 +98,7 @@ def _photos() -> TrainingConfig:
         discriminator=DiscriminatorConfig(
             image_resolution=32, see='single', channels=_PHOTO_D_WIDTHS, mapping=MappingConfig(layers=2, lr_multiplier=0.1)
         ),
-        gan=GanConfig(r1_gamma=0.5, r1_every=8, density_weight=0.0),
+        gan=GanConfig(r1_gamma=0.1, r1_every=8, density_weight=0.0),
         ada=AdaConfig(mode='ada'),
         generator_optimiser=OptimiserConfig(learning_rate=0.0015),
         discriminator_optimiser=OptimiserConfig(learning_rate=0.001),
