@@ -14,15 +14,14 @@ from metrics.collecting import Sample, image_order
 from metrics.evaluate import METRICS, ImageMetric, SampleDepth, append_results, check, compute, count_of
 from metrics.features import from_uint8
 from metrics.flatness import DepthImages
-from torch_utils.rng import Stream
 from training.build import conditions_for
 from training.cameras.camera import Camera
 from training.data.archive import open_dataset
 from training.data.image_set import ImageSet
-from training.evaluation import law_sampler
+from training.evaluation import law_outputs, law_sampler
 from training.networks.generator3d import Generator3D
 from training.rendering.renderer import RenderingConfig
-from training.sampling import Truncation, sample
+from training.sampling import Truncation
 from training.snapshot import find_snapshot, load_generator
 from training.tasks.conditions import ConditionSource
 
@@ -154,14 +153,12 @@ def judge_network(options: Options, device: torch.device) -> Judged:
 def depth_sampler(
     generator: Generator3D, conditions: ConditionSource, device: torch.device, truncation: Truncation, seed: int
 ) -> Callable[[int, int], DepthImages]:
-    """Depth of numbered scenes under the same law as the images."""
+    """Depth of the scenes whose images `law_sampler` gives."""
+    outputs = law_outputs(generator, conditions, device, truncation, seed)
 
     def depth(start: int, count: int) -> DepthImages:
-        stream = Stream(seed, 0, 'evaluation', tuple(range(start, start + count)))
-        asked = conditions.sample(stream, device)
-        z = stream.normal('z', generator.config.z_dim, device=device)
-        output = sample(generator, z, asked.classes, asked.camera, truncation=truncation, batch=count)
-        near, far = ray_limits(generator.config.rendering, asked.camera)
+        output, camera = outputs(start, count)
+        near, far = ray_limits(generator.config.rendering, camera)
         return DepthImages(output.depth.cpu(), output.opacity.cpu(), near.cpu(), far.cpu())
 
     return depth

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dnnlib.errors import NumericalError, UsageError
+from training.rendering.compositing import density_of
 from training.rendering.renderer import Field, RenderingConfig
 
 
@@ -72,7 +72,7 @@ def raw_density(field: Field, points: Tensor) -> Tensor:
 
 def physical_density(raw: Tensor, rendering: RenderingConfig) -> Tensor:
     """Density per world unit of raw values, as the renderer has it: scale softplus(raw - shift)."""
-    return rendering.density_scale * F.softplus(raw - rendering.density_shift)
+    return density_of(raw, rendering.density_shift, rendering.density_scale)
 
 
 def raw_of_density(density: float, rendering: RenderingConfig) -> float:

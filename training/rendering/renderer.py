@@ -47,6 +47,7 @@ class RenderingConfig:
     white_background: bool = False
     density_shift: float = 1.0  # density = density_scale * softplus(raw - density_shift)
     density_scale: float = 1.0
+    quadrature: compositing.Quadrature = 'midpoint'
     depth_rule: Literal['expected', 'median'] = 'expected'
     rule: Literal['unposed', 'EG3D_2022'] = 'unposed'
     view_dependent: bool = False  # whether the field is told the directions
@@ -148,21 +149,20 @@ def _render_chunk(
     depths = place(near, far, config.samples_coarse, u_coarse)
     raw, features = _ask(field, rays, depths, config)
     if u_fine is None:
-        light = compositing.march(raw, depths, *ends, shift=config.density_shift, scale=config.density_scale)
+        light = _march(raw, depths, ends, config)
         colour = _weighted_sum(light.shares, features)
     else:
         fine_depths = _fine_depths(raw, depths, ends, u_fine, config)
         fine_raw, fine_features = _ask(field, rays, fine_depths, config)
         depths, order = compositing.merged(depths, fine_depths)
         raw = torch.cat([raw, fine_raw], -1).gather(-1, order)
-        light = compositing.march(raw, depths, *ends, shift=config.density_shift, scale=config.density_scale)
+        light = _march(raw, depths, ends, config)
         shares, fine_shares = compositing.unmerged(light.shares, order).split([config.samples_coarse, config.samples_fine], -1)
         colour = _weighted_sum(shares, features) + _weighted_sum(fine_shares, fine_features)
     colour = over_background(colour, light.opacity, 1.0 if config.white_background else 0.0)
     lowest, highest = depths[..., :1], depths[..., -1:]
     if config.depth_rule == 'median':
-        edges = compositing.with_ends(depths, *((lowest, highest) if released else ends))
-        depth = compositing.median_depth(light.optical_depth, edges, light.opacity)
+        depth = compositing.median_depth(light.optical_depth, light.edges, light.opacity)
     else:
         # As released, an empty ray is infinitely far, until it is clamped to the batch.
         depth = compositing.expected_depth(light.shares, depths, light.opacity, torch.full_like(far, torch.inf) if released else far)
@@ -183,11 +183,15 @@ def _ask(field: Field, rays: Rays, depths: Tensor, config: RenderingConfig) -> t
 @torch.no_grad()
 def _fine_depths(raw: Tensor, depths: Tensor, ends: tuple[Tensor | None, Tensor | None], u: Tensor, config: RenderingConfig) -> Tensor:
     """Depths [N, R, samples_fine], increasing, where the coarse samples say that light stops."""
-    light = compositing.march(raw, depths, *ends, shift=config.density_shift, scale=config.density_scale)
+    light = _march(raw, depths, ends, config)
     weights = light.segment_weights()
     if ends[0] is None:
         return sampling.importance_eg3d_2022(depths, weights[..., 1:-1], u)
-    return sampling.importance(compositing.with_ends(depths, *ends), weights, u)
+    return sampling.importance(light.edges, weights, u)
+
+
+def _march(raw: Tensor, depths: Tensor, ends: tuple[Tensor | None, Tensor | None], config: RenderingConfig) -> compositing.March:
+    return compositing.march(raw, depths, *ends, shift=config.density_shift, scale=config.density_scale, quadrature=config.quadrature)
 
 
 def _weighted_sum(shares: Tensor, features: Tensor) -> Tensor:

@@ -88,7 +88,7 @@ def test_merge_and_back() -> None:
 def test_depth_of_an_empty_ray_is_its_far_end() -> None:
     _, depths, near, far = random_ray()
     light = compositing.march(torch.full_like(depths, -60.0), depths, near, far)
-    edges = compositing.with_ends(depths, near, far)
+    edges = light.edges
     assert torch.equal(compositing.expected_depth(light.shares, depths, light.opacity, far), far)
     assert torch.equal(compositing.median_depth(light.optical_depth, edges, light.opacity), far)
 
@@ -98,7 +98,7 @@ def test_median_depth_of_fog_is_exact() -> None:
     for density in (0.01, 1.0, 20.0):
         _, depths, near, far = random_ray()
         light = compositing.march(torch.full_like(depths, raw_of(density)), depths, near, far)
-        median = compositing.median_depth(light.optical_depth, compositing.with_ends(depths, near, far), light.opacity)
+        median = compositing.median_depth(light.optical_depth, light.edges, light.opacity)
         expected = 0.9 - math.log1p(math.expm1(-density * 1.2) / 2) / density
         assert torch.allclose(median, torch.tensor(expected, dtype=torch.float64), atol=1e-9)
 
@@ -121,7 +121,7 @@ def test_gradients() -> None:
 
     def everything(raw: torch.Tensor, depths: torch.Tensor) -> tuple[torch.Tensor, ...]:
         light = compositing.march(raw, depths, near, far)
-        edges = compositing.with_ends(depths, near, far)
+        edges = light.edges
         return (light.shares, light.opacity, compositing.expected_depth(light.shares, depths, light.opacity, far),
                 compositing.median_depth(light.optical_depth, edges, light.opacity))
 
