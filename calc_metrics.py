@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dnnlib.errors import DataError, UsageError, run_command
+from dnnlib.runs import check_writable
 from metrics.collecting import Sample, image_order
 from metrics.evaluate import METRICS, ImageMetric, SampleDepth, append_results, check, compute, count_of
 from metrics.features import from_uint8
@@ -93,8 +94,11 @@ def main(**options: object) -> None:
 def run(options: Options) -> None:
     """Prints one line per metric and appends it to metric-<name>.jsonl. Raises the errors of dnnlib.errors."""
     check(options.names, options.num, options.inception)
-    device = torch.device(('cuda' if torch.cuda.is_available() else 'cpu') if options.device == 'auto' else options.device)
+    device = pick_device(options.device)
     judged = judge_images(options) if options.network is None else judge_network(options, device)
+    folder = options.outdir or judged.folder
+    if folder is not None:
+        check_writable(folder)
     results = compute(
         options.names,
         judged.images,
@@ -109,7 +113,6 @@ def run(options: Options) -> None:
     )
     for result in results:
         print(result)
-    folder = options.outdir or judged.folder
     if folder is not None:
         append_results(folder, results, data=judged.reals.name, data_fingerprint=judged.reals.fingerprint(), **judged.facts)
         print(f'{folder}: {", ".join(f"metric-{result.metric}.jsonl" for result in results)}')

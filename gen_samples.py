@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dnnlib.errors import UsageError, run_command
+from dnnlib.runs import check_writable
 from dnnlib.units import parse_seeds
 from training.cameras.camera import Camera
 from training.cameras.paths import orbit_path, wiggle_path
@@ -36,6 +37,7 @@ from training.sampling import (
     latents,
     look_at_scene,
     make_scene,
+    pick_device,
 )
 from training.snapshot import load_generator
 
@@ -191,18 +193,9 @@ def open_session(options: Options) -> Session:
     else:
         cameras = chosen_view(options, front).camera(device).repeat_interleave(len(subjects))
     folder = Path(options.outdir)
+    check_writable(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return Session(options, generator, subjects, shape, front, cameras, folder, device)
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of that name; 'auto' is the fastest there is. Raises UsageError for one that this machine lacks."""
-    if name == 'auto':
-        name = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
-    try:
-        return torch.zeros((), device=name).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UsageError(f"--device {name} cannot be used here: {str(error).splitlines()[0]}") from error
 
 
 def choose_subjects(options: Options, seeds: list[int], num_classes: int, names: tuple[str, ...]) -> list[Subject]:

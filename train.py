@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import torch
 
 from dnnlib import config as configs
 from dnnlib.atomic import atomic_write
-from dnnlib.errors import MissingInputError, UsageError, run_command
+from dnnlib.errors import DataError, MissingInputError, StorageError, UsageError, run_command
 from dnnlib.log import tee
 from dnnlib.runs import RunLock, check_writable, next_run_folder
 from dnnlib.units import format_bytes
@@ -153,7 +155,10 @@ def _config_of_run(folder: Path) -> TrainingConfig:
     options = folder / OPTIONS_FILE
     if not options.is_file():
         raise MissingInputError(f'{folder} is not a run folder: there is no {OPTIONS_FILE} in it.')
-    return configs.from_dict(TrainingConfig, json.loads(options.read_text()))
+    try:
+        return configs.from_dict(TrainingConfig, json.loads(options.read_text(encoding='utf-8')))
+    except (UsageError, ValueError, RecursionError) as error:
+        raise DataError(f'{options} cannot be used: {error} It was edited, damaged or written by another version.') from error
 
 
 def _new_run_folder(options: dict, built: Built, world: distributed.World) -> Path:
@@ -176,15 +181,19 @@ def _train(built: Built, folder: Path, world: distributed.World, resume: bool) -
     config = built.config
     optimisers = {'generator': config.generator_optimiser, 'discriminator': config.discriminator_optimiser}
     trainer = Trainer(built.task, built.loader, config.loop, optimisers, world, folder)
-    if resume:
-        newest = checkpoint.newest_state(folder)
-        if newest is None:
-            raise MissingInputError(f'{folder} holds no complete training state yet. Start the run again without --resume.')
-        trainer.resume(newest)
     with contextlib.ExitStack() as stack:
         if world.is_main:
+            if not resume:
+                stack.enter_context(_dropped_if_never_begun(trainer))
             stack.enter_context(RunLock(folder))
             stack.enter_context(tee(folder / 'log.txt'))
+        if resume:
+            # Only the holder of the lock may look: looking sets damaged states aside and removes what a killed writer left.
+            newest = world.all_gather_object(checkpoint.newest_state(folder) if world.is_main else None)[0]
+            if newest is None:
+                raise MissingInputError(f'{folder} holds no complete training state. Start the run again without --resume.')
+            trainer.resume(newest)
+        if world.is_main:
             print(f'{"Continuing" if resume else "Training"} {folder} at {trainer.nimg / 1000:.1f} kimg, until {config.loop.kimg:g} kimg.')
         stop = stack.enter_context(StopRequest())
         happenings = [
@@ -200,6 +209,17 @@ def _train(built: Built, folder: Path, world: distributed.World, resume: bool) -
     if stopped_early and world.is_main:
         print(f'stopped: {folder} is saved at {trainer.nimg / 1000:.1f} kimg. Continue with: python train.py --resume {folder}', file=sys.stderr)
     distributed.finish(stop.exit_code or STOPPED if stopped_early else 0)
+
+
+@contextlib.contextmanager
+def _dropped_if_never_begun(trainer: Trainer) -> Iterator[None]:
+    """A new run folder that a mistake ends before the first step is deleted: nobody wants to count or tidy up failed attempts."""
+    try:
+        yield
+    except (UsageError, DataError, MissingInputError, StorageError):
+        if trainer.nimg == 0:
+            shutil.rmtree(trainer.folder, ignore_errors=True)
+        raise
 
 
 if __name__ == '__main__':

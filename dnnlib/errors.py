@@ -8,9 +8,11 @@ that was asked to stop ends with 128 + the signal (130, 143). A traceback is for
 import difflib
 import functools
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -104,7 +106,17 @@ def command_line(main: Callable[..., Any]) -> Callable[..., NoReturn]:
 
 def run_command(command: 'click.Command') -> NoReturn:
     """Run a click command as the whole program: `if __name__ == '__main__': run_command(main)`."""
+    signal.signal(signal.SIGTERM, _terminate)
     command_line(functools.partial(command.main, standalone_mode=False))()
+
+
+class _Terminated(BaseException):
+    """SIGTERM came; like KeyboardInterrupt no error, so that only clean-up takes notice of it on the way out."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """Unwind instead of dying on the spot, so that temporary files go."""
+    raise _Terminated
 
 
 def _report(error: BaseException) -> int:
@@ -134,6 +146,8 @@ def _classify(error: BaseException) -> tuple[int, str | None]:
         return error.exit_code, f'error: {error}'
     if isinstance(error, KeyboardInterrupt):
         return 130, 'stopped: interrupted'
+    if isinstance(error, _Terminated):
+        return 143, 'stopped: terminated'
     if isinstance(error, OSError):
         return StorageError.exit_code, f'error: {describe_os_error(error)}'
     return _classify_click(error)

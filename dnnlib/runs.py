@@ -56,7 +56,7 @@ def check_writable(folder: str | os.PathLike, needed_bytes: int = 0) -> None:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageError(f"The disk of '{existing}' is full. Free some space or choose another folder.") from error
-        raise RunFolderError(f"Cannot write to '{existing}': {describe_os_error(error)}. Choose another folder.") from error
+        raise RunFolderError(f"Cannot write to '{existing}': {error.strerror}. Choose another folder.") from error
     finally:
         with contextlib.suppress(OSError):
             probe.unlink()

@@ -168,7 +168,7 @@ def mirrored_toy(points: torch.Tensor, directions: torch.Tensor | None = None) -
 @torch.no_grad()
 def draw_mirror_and_depth() -> None:
     side = 128
-    config = RenderingConfig(samples_coarse=64, samples_fine=64, box_side=1.4, white_background=True, depth_rule='median')
+    config = RenderingConfig(samples_coarse=64, samples_fine=64, box_side=1.4, background='white', depth_rule='median')
     camera = orbit(math.radians(35), math.radians(12), 2.7, focal=fov_to_focal(32.0))
     pictures = [
         ('scene, camera at yaw 35', render(toy, rays(camera, side), config)),

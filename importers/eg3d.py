@@ -194,7 +194,7 @@ def rendering_config(rendering: MappingType[str, Any]) -> RenderingConfig:
         far=far,
         box_side=float(_option(rendering, 'box_warp')),
         axes='EG3D_2022',
-        white_background=bool(_option(rendering, 'white_back')),
+        background='white' if _option(rendering, 'white_back') else 'black',
         rule='EG3D_2022',
     )
 

@@ -115,11 +115,17 @@ def save_state(folder: str | os.PathLike, stem: str, parts: dict[str, Any], meta
     """Write `folder/stem.pt` and its manifest, both atomically, the manifest last; return the path of the former.
 
     `parts` maps names to nested dicts, lists and tuples of tensors, numbers, strings, booleans and None. `meta` must hold 'nimg' (images
-    seen), by which states are ordered, and goes into the manifest. Raises StorageError when it cannot be written; what was there before
-    is then intact.
+    seen), by which states are ordered, and goes into the manifest. Raises NumericalError for a tensor that is not finite and StorageError when
+    it cannot be written; what was there before is then intact.
     """
     assert 'nimg' in meta, 'meta must say how many images were seen'
     _check_plain(parts, 'parts')
+    bad = list(_not_finite(parts, 'parts'))
+    if bad:
+        raise NumericalError(
+            f"The training state '{stem}' was not written: {len(bad)} tensors are not finite ({', '.join(bad[:5])}). "
+            'Resume from the last state with a lower learning rate or stronger regularisation.'
+        )
     buffer = io.BytesIO()
     torch.save(parts, buffer)
     data = buffer.getbuffer()
@@ -249,6 +255,15 @@ def _check_plain(value: Any, where: str) -> None:
             _check_plain(item, f'{where}[{index}]')
     elif not isinstance(value, Tensor) and type(value) not in (int, float, str, bool, type(None)):
         raise TypeError(f'{where} is a {type(value).__name__}; a training state holds tensors and plain values')
+
+
+def _not_finite(value: Any, where: str) -> Iterator[str]:
+    """Yield where in nested parts a tensor holds NaN or infinity: resuming from it could only fail."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, item in items:
+        yield from _not_finite(item, f'{where}[{key!r}]')
+    if isinstance(value, Tensor) and value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        yield where
 
 
 def _states(folder: Path) -> list[Path]:

@@ -26,6 +26,7 @@ from dnnlib.errors import EXIT_CODE_FILE, UsageError, note_exit_code
 _STEP_TIMEOUT_S = 120
 _WAIT_TIMEOUT_S = 20 * 60
 _PR_SET_PDEATHSIG = 1
+_DEVICES = ('cpu', 'cuda', 'mps')
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class World:
 def init_from_env(device: str | None = None) -> World:
     """Join the processes that torchrun started, or be alone if it did not; return the world.
 
-    `device` 'cpu' or 'cuda' overrides the choice, which is this rank's own GPU where there are any. Raises UsageError if that is missing.
+    `device` 'cpu', 'cuda' or 'mps' overrides the choice, which is this rank's own GPU where there are any. Raises UsageError if it is missing.
     """
     rank, size = int(os.environ.get('RANK', '0')), int(os.environ.get('WORLD_SIZE', '1'))
     own = _own_device(device, int(os.environ.get('LOCAL_RANK', '0')))
@@ -186,8 +187,14 @@ def _own_device(device: str | None, local_rank: int) -> torch.device:
             device = 'cuda'
         else:
             device = 'mps' if torch.backends.mps.is_available() and not is_launched() else 'cpu'
+    if device not in _DEVICES:
+        raise UsageError(f"There is no device '{device}'; there are {', '.join(_DEVICES)}. CUDA_VISIBLE_DEVICES says which GPUs are used.")
+    if device == 'mps' and not torch.backends.mps.is_available():
+        raise UsageError('This machine or this PyTorch has no mps. Leave --device out to take what there is.')
     if device != 'cuda':
         return torch.device(device)
+    if not torch.cuda.is_available():
+        raise UsageError('This machine or this PyTorch has no GPU that CUDA can use. Leave --device out to take what there is.')
     if local_rank >= torch.cuda.device_count():
         raise UsageError(f'GPU number {local_rank} was asked for, and this machine has {torch.cuda.device_count()}. Start fewer processes.')
     return torch.device('cuda', local_rank)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dnnlib.errors import StorageError, describe_os_error
 from torch_utils.distributed import World
 
 Summary = dict[str, dict[str, float]]
@@ -96,8 +97,11 @@ class StatisticsWriter:
         """
         timestamp = time.time() if timestamp is None else timestamp
         line = {name: {key: _finite_or_none(number) for key, number in entry.items()} for name, entry in statistics.items()}
-        self._file.write(json.dumps(line | {'timestamp': timestamp}, allow_nan=False) + '\n')
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(line | {'timestamp': timestamp}, allow_nan=False) + '\n')
+            self._file.flush()
+        except OSError as error:
+            raise StorageError(f"Cannot write '{self._file.name}': {describe_os_error(error)}. Free some space, then resume.") from error
         if self._tensorboard is not None:
             for name, entry in statistics.items():
                 self._tensorboard.add_scalar(name, entry['mean'], global_step=nimg, walltime=timestamp)

@@ -169,8 +169,9 @@ def on(device: torch.device, *tensors: Tensor | None) -> tuple[Tensor | None, ..
 
 def class_rows(built: Built) -> list[int] | None:
     """Which class each row of a picture grid shows; None without classes."""
-    count = built.config.generator.num_classes
-    return list(range(min(count, MOST_CLASS_ROWS))) if count else None
+    if not built.config.generator.num_classes:
+        return None
+    return sorted({int(number) for number in built.dataset.classes()})[:MOST_CLASS_ROWS]  # a class may be named and have no images
 
 
 def _real_pictures(built: Built, classes: list[int] | None) -> Tensor:

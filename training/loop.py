@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from dnnlib.errors import UsageError
+from dnnlib.errors import DataError, UsageError
 from torch_utils import checkpoint
 from torch_utils.distributed import World
 from torch_utils.ema import EMA, half_life_beta
@@ -31,6 +31,13 @@ class OptimiserConfig:
     beta2: float = 0.99
     epsilon: float = 1e-8
 
+    def __post_init__(self) -> None:
+        if self.learning_rate < 0 or self.epsilon <= 0 or not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
+            raise UsageError(
+                f'learning_rate cannot be negative, epsilon must be positive, beta1 and beta2 lie in 0 .. 1 without 1; found '
+                f'learning_rate={self.learning_rate}, epsilon={self.epsilon}, beta1={self.beta1}, beta2={self.beta2}.'
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class LoopConfig:
@@ -49,8 +56,13 @@ class LoopConfig:
     def __post_init__(self) -> None:
         if self.batch < 1 or self.kimg < 0 or self.tick_kimg <= 0 or self.snapshot_ticks < 1:
             raise UsageError(
-                f'loop: batch and snapshot_ticks must be at least 1, tick_kimg positive and kimg not negative; found batch={self.batch}, '
+                f'batch and snapshot_ticks must be at least 1, tick_kimg positive and kimg not negative; found batch={self.batch}, '
                 f'snapshot_ticks={self.snapshot_ticks}, tick_kimg={self.tick_kimg}, kimg={self.kimg}.'
+            )
+        if self.keep_states < 1 or self.seed < 0 or self.ema_half_life_kimg < 0 or self.ema_ramp_up < 0:
+            raise UsageError(
+                f'keep_states must be at least 1, and seed, ema_half_life_kimg and ema_ramp_up not negative; found keep_states='
+                f'{self.keep_states}, seed={self.seed}, ema_half_life_kimg={self.ema_half_life_kimg}, ema_ramp_up={self.ema_ramp_up}.'
             )
 
     def rows_per_device(self, world: World) -> int:
@@ -105,6 +117,7 @@ class Trainer:
         self.nimg = 0
         self.step = 0
         self.seconds = 0.0  # of training, over all sessions of the run
+        self.data = loader.dataset.fingerprint()
 
     # ---- one iteration ----
 
@@ -196,12 +209,17 @@ class Trainer:
         """Write training-state-<images seen>.pt; the older states beyond `keep_states` go."""
         if self.world.is_main:
             stem = f'training-state-{self.nimg:09d}'
-            checkpoint.save_state(self.folder, stem, self.parts(), {'nimg': self.nimg, 'world_size': self.world.size})
+            checkpoint.save_state(self.folder, stem, self.parts(), {'nimg': self.nimg, 'world_size': self.world.size, 'data': self.data})
             checkpoint.prune_states(self.folder, keep=self.config.keep_states)
         self.world.barrier()
 
     def resume(self, path: Path) -> None:
-        """Take up the state in `path`, strictly: a missing or extra part is an error."""
+        """Take up the state in `path`, strictly: a missing or extra part is an error, and so are other data than those it learned from."""
+        if checkpoint.read_manifest(path).get('data') != self.data:
+            raise DataError(
+                f"'{self.loader.dataset.name}' is not the data set that {self.folder} was trained on: its images or labels have changed. "
+                'Put the old one back, or start a new run on the new one.'
+            )
         parts = checkpoint.load_state(path)
         for name, network in self.task.networks.items():
             network.load_state_dict(parts['networks'][name])

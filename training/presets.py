@@ -52,8 +52,15 @@ def _demo() -> TrainingConfig:
             radiance=RadianceConfig(hidden=(24,), features=3, outside=OutsidePrior(strength=6.0, radius=0.5)),
             # The object fits a ball of radius 0.9 and is seen from 2.7: the ray is sampled where it can meet it.
             rendering=RenderingConfig(
-                samples_coarse=16, samples_fine=0, evaluation_factor=3, near=1.75, far=3.65, box_side=1.8,
-                white_background=True, density_scale=8.0,
+                samples_coarse=16,
+                samples_fine=0,
+                evaluation_factor=3,
+                near=1.75,
+                far=3.65,
+                box_side=1.8,
+                background='white',
+                density_scale=8.0,
+                quadrature='cells',
             ),
             superres=None,
         ),
@@ -73,7 +80,7 @@ def _demo() -> TrainingConfig:
     )
 
 
-_PHOTO_WIDTHS = ((4, 96), (8, 96), (16, 64), (32, 48))
+_PHOTO_WIDTHS = ((4, 96), (8, 96), (16, 64), (32, 48), (64, 24))
 _PHOTO_D_WIDTHS = ((4, 128), (8, 96), (16, 64), (32, 32))
 
 
@@ -89,21 +96,31 @@ def _photos() -> TrainingConfig:
             image_resolution=32,
             render_resolution=32,
             mapping=MappingConfig(layers=2, lr_multiplier=0.1),
-            synthesis=SynthesisConfig(plane_resolution=32, plane_channels=12, channels=_PHOTO_WIDTHS),
+            synthesis=SynthesisConfig(plane_resolution=64, plane_channels=8, channels=_PHOTO_WIDTHS),
             radiance=RadianceConfig(hidden=(32,), features=3),
-            # Photographs have backgrounds: the box reaches behind the subject and nothing is pushed out of it.
-            rendering=RenderingConfig(samples_coarse=16, samples_fine=0, evaluation_factor=3, near=1.8, far=3.8, box_side=2.0, density_scale=8.0),
+            # Photographs have backgrounds: the field is its own, and the box holds most of what a camera sees of it at the far end.
+            rendering=RenderingConfig(
+                samples_coarse=16,
+                samples_fine=0,
+                evaluation_factor=3,
+                near=2.1,
+                far=3.5,
+                box_side=2.4,
+                background='field',
+                density_scale=8.0,
+                quadrature='cells',
+            ),
             superres=None,
         ),
         discriminator=DiscriminatorConfig(
             image_resolution=32, see='single', channels=_PHOTO_D_WIDTHS, mapping=MappingConfig(layers=2, lr_multiplier=0.1)
         ),
-        gan=GanConfig(r1_gamma=0.1, r1_every=8, density_weight=0.0),
+        gan=GanConfig(r1_gamma=0.1, r1_every=16, density_weight=0.0),
         ada=AdaConfig(mode='ada'),
         generator_optimiser=OptimiserConfig(learning_rate=0.0015),
         discriminator_optimiser=OptimiserConfig(learning_rate=0.001),
-        loop=LoopConfig(kimg=200.0, batch=16, tick_kimg=1.0, snapshot_ticks=10, ema_half_life_kimg=5.0, ema_ramp_up=0.1),
-        metrics=MetricsConfig(names=('fd_photo',), num=2000),
+        loop=LoopConfig(kimg=200.0, batch=16, tick_kimg=1.0, snapshot_ticks=5, ema_half_life_kimg=5.0, ema_ramp_up=0.1),
+        metrics=MetricsConfig(names=('fd_photo',), num=1000),
     )
 
 
@@ -162,7 +179,7 @@ def _shapenet() -> TrainingConfig:
             conditions_on_camera=False,
             image_resolution=128,
             superres=SuperresConfig(channels=(128, 64), input_resolution=64),
-            rendering=RenderingConfig(samples_coarse=64, samples_fine=64, near=0.1, far=2.6, box_side=1.6, white_background=True),
+            rendering=RenderingConfig(samples_coarse=64, samples_fine=64, near=0.1, far=2.6, box_side=1.6, background='white'),
         ),
         discriminator=replace(base.discriminator, image_resolution=128),
         gan=replace(base.gan, r1_gamma=0.3),

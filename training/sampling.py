@@ -25,6 +25,16 @@ if TYPE_CHECKING:
 Device = torch.device | str
 
 
+def pick_device(name: str) -> torch.device:
+    """The device of that name; 'auto' is the fastest there is. Raises UsageError for one that this machine lacks."""
+    if name == 'auto':
+        name = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
+    try:
+        return torch.zeros((), device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UsageError(f"--device {name} cannot be used here: {str(error).splitlines()[0]}") from error
+
+
 def latents(seeds: Sequence[int], z_dim: int, device: Device = 'cpu') -> Tensor:
     """Latents [N, z_dim] float32, one row per seed: `np.random.RandomState(seed).randn(z_dim)`, the numbers that the tools of StyleGAN and
     EG3D give to a seed. NumPy promises never to change this legacy generator. Raises UsageError for a seed outside 0 .. 2^32 - 1."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dnnlib import config as configs
-from dnnlib.errors import DataError, MissingInputError
+from dnnlib.errors import DataError, MissingInputError, UsageError
 from torch_utils import checkpoint
 from training.cameras.camera import Camera
 from training.cameras.convention import from_eg3d
@@ -74,21 +74,31 @@ def find_snapshot(path: str | Path) -> Path:
 
 def _read(path: Path) -> tuple[dict[str, Any], Snapshot]:
     tensors, header = checkpoint.load_weights(path)
-    extra = header['extra']
-    if extra.get('format') != FORMAT or not {'G_ema', 'D'} <= tensors.keys():
+    extra = header['extra'] if isinstance(header['extra'], dict) else {}
+    if extra.get('format') != FORMAT or not all(isinstance(tensors.get(name), dict) for name in ('G_ema', 'D')):
         raise DataError(f'{path} is a safetensors file, but not one of {FORMAT} (it says {extra.get("format")!r}).')
-    config = configs.from_dict(TrainingConfig, header['config'])
+    kimg, class_names = extra.get('kimg'), extra.get('class_names')
+    if type(kimg) not in (int, float) or not isinstance(class_names, list) or not all(isinstance(name, str) for name in class_names):
+        raise DataError(f'The header of {path} is damaged: kimg is {kimg!r} and class_names {class_names!r}. Copy the file again.')
+    try:
+        config = configs.from_dict(TrainingConfig, header['config'])
+    except UsageError as error:
+        raise DataError(f'{path} was written by another version, or its header was edited: {error} Use the version that wrote it.') from error
     if config.cameras is not None:
         cameras = config.cameras
     elif 'cameras' in tensors:
         cameras = from_eg3d(tensors['cameras'])
     else:
         raise DataError(f'{path} holds neither a camera law nor cameras of its training data.')
-    return tensors, Snapshot(config, extra['kimg'], tuple(extra['class_names']), cameras)
+    return tensors, Snapshot(config, kimg, tuple(class_names), cameras)
 
 
 def _load(network: torch.nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
-    missing, unexpected = sorted(set(network.state_dict()) - set(tensors)), sorted(set(tensors) - set(network.state_dict()))
-    if missing or unexpected:
-        raise DataError(f'{path} does not fit its own configuration: missing {missing[:3]}, unexpected {unexpected[:3]}.')
+    expected = network.state_dict()
+    missing, unexpected = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
+    misshapen = sorted(name for name in set(expected) & set(tensors) if expected[name].shape != tensors[name].shape)
+    if missing or unexpected or misshapen:
+        raise DataError(
+            f'{path} does not fit its own configuration: missing {missing[:3]}, unexpected {unexpected[:3]}, of another shape {misshapen[:3]}.'
+        )
     network.load_state_dict(tensors)

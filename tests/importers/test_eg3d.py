@@ -86,7 +86,7 @@ def test_configuration_of_the_published_layouts(checkpoint):
     }[name]
     assert (config.z_dim, config.image_resolution, config.superres.channels, config.superres.input_resolution) == expected
     assert config.rendering.axes == config.rendering.rule == 'EG3D_2022'
-    assert config.rendering.white_background == name.startswith('shapenet')
+    assert (config.rendering.background == 'white') == name.startswith('shapenet')
     assert config.superres.raw_includes_first_block and SuperresConfig().raw_includes_first_block is False
     assert eg3d.discriminator_config(discriminator).image_resolution == config.image_resolution
 

@@ -44,7 +44,7 @@ class RenderingConfig:
     far: float | Literal['box'] = 'box'
     box_side: float = 1.0
     axes: Literal['three_planes', 'EG3D_2022'] = 'three_planes'  # read by the networks; see planes.py
-    white_background: bool = False
+    background: Literal['black', 'white', 'field'] = 'black'  # 'field': what the field shows at the far end, as photographs have it
     density_shift: float = 1.0  # density = density_scale * softplus(raw - density_shift)
     density_scale: float = 1.0
     quadrature: compositing.Quadrature = 'midpoint'
@@ -159,14 +159,24 @@ def _render_chunk(
         light = _march(raw, depths, ends, config)
         shares, fine_shares = compositing.unmerged(light.shares, order).split([config.samples_coarse, config.samples_fine], -1)
         colour = _weighted_sum(shares, features) + _weighted_sum(fine_shares, fine_features)
-    colour = over_background(colour, light.opacity, 1.0 if config.white_background else 0.0)
+    behind, opacity = _background(field, rays, far, light.opacity, config)
+    colour = over_background(colour, light.opacity, behind)
     lowest, highest = depths[..., :1], depths[..., -1:]
     if config.depth_rule == 'median':
         depth = compositing.median_depth(light.optical_depth, light.edges, light.opacity)
     else:
         # As released, an empty ray is infinitely far, until it is clamped to the batch.
         depth = compositing.expected_depth(light.shares, depths, light.opacity, torch.full_like(far, torch.inf) if released else far)
-    return colour * 2 - 1, depth, light.opacity, lowest, highest
+    if config.background == 'field':
+        depth = depth * light.opacity + far * (1 - light.opacity)
+    return colour * 2 - 1, depth, opacity, lowest, highest
+
+
+def _background(field: Field, rays: Rays, far: Tensor, opacity: Tensor, config: RenderingConfig) -> tuple[Tensor | float, Tensor]:
+    """What is behind everything, and the opacity of the whole: a field that is its own background lets no light through."""
+    if config.background != 'field':
+        return (1.0 if config.background == 'white' else 0.0), opacity
+    return _ask(field, rays, far, config)[1].squeeze(2), torch.ones_like(opacity)
 
 
 def _ask(field: Field, rays: Rays, depths: Tensor, config: RenderingConfig) -> tuple[Tensor, Tensor]:

@@ -45,7 +45,7 @@ def biggest_difference(a: Rendered, b: Rendered) -> float:
     return max((a.features - b.features).abs().max().item(), (a.depth - b.depth).abs().max().item(), (a.opacity - b.opacity).abs().max().item())
 
 
-@pytest.mark.parametrize('config', [NARROW, BOXED, RELEASED, replace(BOXED, depth_rule='median', white_background=True)])
+@pytest.mark.parametrize('config', [NARROW, BOXED, RELEASED, replace(BOXED, depth_rule='median', background='white')])
 def test_the_mirrored_scene_from_the_mirrored_camera_is_the_mirrored_image(config: RenderingConfig) -> None:
     c, s = math.cos(0.5), math.sin(0.5)
     roll = torch.tensor([[c, -s, 0, 0], [s, c, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
@@ -66,7 +66,7 @@ def test_the_mirrored_scene_from_the_mirrored_camera_is_the_mirrored_image(confi
 @pytest.mark.parametrize('fine', [0, 9])
 @pytest.mark.parametrize('stream', [None, Stream(0, 0, rows=range(3))])
 def test_fog_in_the_box_obeys_beer_and_lambert(fine: int, stream: Stream | None) -> None:
-    config = RenderingConfig(samples_coarse=7, samples_fine=fine, box_side=1.0, density_scale=3.0, density_shift=0.0, white_background=True)
+    config = RenderingConfig(samples_coarse=7, samples_fine=fine, box_side=1.0, density_scale=3.0, density_shift=0.0, background='white')
     raw = math.log(math.expm1(0.5))
     seen = rays(cameras(), 8)
     out = render(lambda p, d: (torch.full_like(p[..., :1], raw), torch.zeros_like(p)), seen, config, stream)
@@ -234,3 +234,19 @@ def test_config_travels() -> None:
         assert from_dict(RenderingConfig, to_dict(config)) == config
     assert override(NARROW, ['near=box', 'far=box']) == BOXED
     assert override(BOXED, ['near=1.5', 'far=3.5', 'chunk_rays=none']) == NARROW
+
+
+def test_a_field_can_be_its_own_background() -> None:
+    """Empty space: what is seen is what the field shows at the far end, nothing shines through, and the depth is the far end."""
+
+    def field(points, directions):
+        return torch.full_like(points[..., :1], -60.0), points.clamp(0, 1)
+
+    config = RenderingConfig(samples_coarse=4, samples_fine=0, near=1.0, far=3.0, background='field')
+    camera = orbit(0.3, 0.2, 2.0, focal=1.5)
+    some = rays(camera, 3)
+    seen = render(field, some, config)
+    ends = some.origins + 3.0 * some.directions
+    torch.testing.assert_close(seen.features, ends.clamp(0, 1) * 2 - 1)
+    torch.testing.assert_close(seen.opacity, torch.ones_like(seen.opacity))
+    torch.testing.assert_close(seen.depth, torch.full_like(seen.depth, 3.0))
