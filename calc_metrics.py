@@ -22,7 +22,7 @@ from training.data.image_set import ImageSet
 from training.evaluation import law_outputs, law_sampler
 from training.networks.generator3d import Generator3D
 from training.rendering.renderer import RenderingConfig
-from training.sampling import Truncation
+from training.sampling import Truncation, pick_device
 from training.snapshot import find_snapshot, load_generator
 from training.tasks.conditions import ConditionSource
 
@@ -50,6 +50,8 @@ class Options:
             raise UsageError('give either --network (a generator) or --source (a folder or zip of images) to judge')
         if self.source is not None and self.data is None:
             raise UsageError('--source is compared with real images: say with which, --data FOLDER, ZIP or synthetic:...')
+        if not math.isfinite(self.trunc):
+            raise UsageError(f'--trunc must be a finite number, got {self.trunc}')
         if not self.names:
             raise UsageError(f'--metrics is empty; there are {", ".join(METRICS)}')
 

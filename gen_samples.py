@@ -39,7 +39,7 @@ from training.sampling import (
     make_scene,
     pick_device,
 )
-from training.snapshot import load_generator
+from training.snapshot import find_snapshot, load_generator
 
 LARGEST_VIDEO_SIDE_PX = 4096    # what H.264 decoders in hardware accept
 MOST_VIDEO_CELLS = 64           # scenes of a video are all kept in memory
@@ -51,7 +51,7 @@ class Options:
 
     network: str
     seeds: str
-    outdir: str
+    outdir: str | None
     trunc: float
     trunc_cutoff: int | None
     class_: str | None
@@ -83,8 +83,10 @@ class Options:
             raise UsageError('--view law draws the view of each seed, so --yaw and --pitch cannot be given with it.')
         if self.level is not None and not self.level > 0:
             raise UsageError(f'--level is a density per world unit and must be positive, got {self.level:g}.')
-        if not math.isfinite(self.trunc):
-            raise UsageError(f'--trunc must be a finite number, got {self.trunc}.')
+        for name in ('trunc', 'yaw', 'pitch', 'fps', 'level'):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise UsageError(f'--{name} must be a finite number, got {value}.')
         if self.video:
             require_format(self.format)
         if self.shapes:
@@ -132,7 +134,7 @@ class Session:
 @click.command(context_settings={'max_content_width': 120, 'show_default': True})
 @click.option('--network', metavar='FILE', required=True, help='Weights file (.safetensors), or a run folder: its newest snapshot.')
 @click.option('--seeds', metavar='LIST', default='0-7', help="Which scenes: seeds as '0-7,12'. A seed is the same scene in every program.")
-@click.option('--outdir', metavar='DIR', default='out', help='Where the files go; made when missing, files of the same name are replaced.')
+@click.option('--outdir', metavar='DIR', help='Where the files go.  [default: samples/ beside the weights]', show_default=False)
 @click.option('--trunc', type=float, default=1.0, help='Truncation psi: 1 all variety, 0.7 fewer failures, 0 the mean scene.')
 @click.option('--trunc-cutoff', type=click.IntRange(min=0), help='Truncate only the first so many layers.  [default: all]')
 @click.option('--class', 'class_', metavar='CLASS', help='Class of all scenes, by number or name.  [default: one drawn per seed]')
@@ -176,13 +178,14 @@ def generate(options: Options) -> None:
     kept = write_pictures(session)
     if options.video:
         write_videos(session, kept)
-    print(f'{session.folder}: {len(session.subjects)} scenes written.')
+    print(f'Look at {", ".join(str(session.folder / name) for name in worth_a_look(session))}')
 
 
 def open_session(options: Options) -> Session:
     seeds = parse_seeds(options.seeds)
     device = pick_device(options.device)
-    generator, snapshot = load_generator(options.network, device)
+    weights = find_snapshot(options.network)
+    generator, snapshot = load_generator(weights, device)
     subjects = choose_subjects(options, seeds, generator.config.num_classes, snapshot.class_names)
     shape = choose_shape(options, len(seeds), len(subjects))
     if options.video and len(subjects) > MOST_VIDEO_CELLS:
@@ -192,7 +195,7 @@ def open_session(options: Options) -> Session:
         cameras = drawn_cameras(snapshot.cameras, [subject.seed for subject in subjects], device)
     else:
         cameras = chosen_view(options, front).camera(device).repeat_interleave(len(subjects))
-    folder = Path(options.outdir)
+    folder = weights.parent / 'samples' if options.outdir is None else Path(options.outdir)
     check_writable(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return Session(options, generator, subjects, shape, front, cameras, folder, device)
@@ -233,21 +236,20 @@ def chosen_view(options: Options, front: Viewpoint) -> Viewpoint:
 def write_pictures(session: Session) -> list[Scene]:
     """Stills and shapes of every subject, and their grid. Returns the scenes, in batches, when the video will look at them again."""
     options, kept, outputs = session.options, [], []
-    progress = tqdm(total=len(session.subjects), desc='pictures', unit='scene')
-    for rows in batches(len(session.subjects), options.batch):
-        scene = session.scene(rows, session.cameras[rows])
-        output = look_at_scene(session.generator, scene, session.cameras[rows], options.resolution)
-        outputs.append(Still.of(output))
-        pictures = outputs[-1].by_kind(options)
-        for offset, subject in enumerate(session.subjects[rows]):
-            for kind, of_kind in pictures.items():
-                save_picture(session.folder / f'{subject.stem}{kind}.png', of_kind[offset])
-            if options.shapes:
-                write_shape(session, Scene(scene.ws[offset:offset + 1], scene.planes[offset:offset + 1]), subject.stem)
-            progress.update()
-        if options.video and not session.remakes_scenes:
-            kept.append(scene)
-    progress.close()
+    with tqdm(total=len(session.subjects), desc='pictures', unit='scene', disable=None) as progress:
+        for rows in batches(len(session.subjects), options.batch):
+            scene = session.scene(rows, session.cameras[rows])
+            output = look_at_scene(session.generator, scene, session.cameras[rows], options.resolution)
+            outputs.append(Still.of(output))
+            pictures = outputs[-1].by_kind(options)
+            for offset, subject in enumerate(session.subjects[rows]):
+                for kind, of_kind in pictures.items():
+                    save_picture(session.folder / f'{subject.stem}{kind}.png', of_kind[offset])
+                if options.shapes:
+                    write_shape(session, Scene(scene.ws[offset:offset + 1], scene.planes[offset:offset + 1]), subject.stem)
+                progress.update()
+            if options.video and not session.remakes_scenes:
+                kept.append(scene)
     if len(session.subjects) > 1 or options.grid is not None:
         for kind, pictures in Still.cat(outputs).by_kind(options, shared_range=True).items():
             save_picture(session.folder / f'grid{kind}.png', tile(shrink_to_fit(pictures, *session.shape), *session.shape))
@@ -282,6 +284,16 @@ class Still:
         return kinds
 
 
+def worth_a_look(session: Session) -> list[str]:
+    """One file of each kind that was written."""
+    options, first = session.options, session.subjects[0].stem
+    together = len(session.subjects) > 1 or options.grid is not None
+    names = ['grid.png' if together else f'{first}.png']
+    names += [f'{"grid" if together else first}_depth.png'] * options.depth
+    names += [f'{options.path}.{options.format}'] * options.video
+    return names + [f'{first}.{shape}' for shape in options.shapes]
+
+
 def write_shape(session: Session, scene: Scene, stem: str) -> None:
     """The surface of one scene in every format that was asked for."""
     options, generator = session.options, session.generator
@@ -297,7 +309,7 @@ def write_videos(session: Session, kept: list[Scene]) -> None:
     cameras = video_path(options, chosen_view(options, session.front))
 
     def frames() -> Iterator[np.ndarray]:
-        for index in tqdm(range(len(cameras)), desc='video', unit='frame'):
+        for index in tqdm(range(len(cameras)), desc='video', unit='frame', disable=None):
             camera = cameras[index].to(session.device)
             scenes = kept or (session.scene(rows, camera) for rows in batches(len(session.subjects), options.batch))
             outputs = [look_at_scene(session.generator, scene, camera, options.resolution) for scene in scenes]

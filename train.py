@@ -158,7 +158,7 @@ def _config_of_run(folder: Path) -> TrainingConfig:
     try:
         return configs.from_dict(TrainingConfig, json.loads(options.read_text(encoding='utf-8')))
     except (UsageError, ValueError, RecursionError) as error:
-        raise DataError(f'{options} cannot be used: {error} It was edited, damaged or written by another version.') from error
+        raise DataError(f'{options} was edited, damaged or written by another version: {error}') from error
 
 
 def _new_run_folder(options: dict, built: Built, world: distributed.World) -> Path:

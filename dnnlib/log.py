@@ -58,7 +58,10 @@ class _Log:
             self._file.write(line.rpartition('\r')[2])
             self._file.flush()
         except OSError as error:
-            name, self._file = self._file.name, None
+            name = self._file.name
+            with contextlib.suppress(OSError):  # it tries once more to write what the disk did not take
+                self._file.close()
+            self._file = None
             print(f"warning: the log '{name}' is no longer written: {describe_os_error(error)}", file=sys.__stderr__)
 
 

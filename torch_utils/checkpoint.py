@@ -226,7 +226,11 @@ def _earlier_kept(path: Path) -> Iterator[None]:
     in that instant leaves is the state before this one.
     """
     if _problem(path) is not None:
-        yield
+        try:
+            yield
+        except BaseException:
+            path.unlink(missing_ok=True)  # without its manifest it is no state, and only fills the disk
+            raise
         return
     earlier = path.with_name(f'{path.stem}-earlier.pt')
     links = ((path, earlier), (_manifest_path(path), _manifest_path(earlier)))

@@ -7,7 +7,7 @@ import io
 import os
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from dnnlib.errors import DataError
 from training.data.image_set import ImageSet
@@ -53,7 +53,8 @@ class StoredImages(ImageSet):
         except UnreadableFile as error:
             raise DataError(f'{self._source.path}: {name} {error.problem.reason}. {ADVICE}') from error
         except DECODING_ERRORS as error:
-            raise DataError(f'{self._source.path}: {name} is not an image ({error}). {ADVICE}') from error
+            why = 'of no format that is read' if isinstance(error, UnidentifiedImageError) else str(error)
+            raise DataError(f'{self._source.path}: {name} is not an image ({why}). {ADVICE}') from error
 
     def _size_of_first(self) -> int:
         width, height = self._open(0).size

@@ -78,7 +78,7 @@ class ToolConfig:
                 )
         numbers = (('--max-images', self.max_images, 1), ('--workers', self.workers, 1), ('--max-megapixels', self.max_megapixels, 0.01))
         for flag, value, least in numbers:
-            if value is not None and value < least:
+            if value is not None and not value >= least:
                 raise UsageError(f'{flag} {value}: must be at least {least}.')
         if self.max_bad is not None and not 0 <= self.max_bad <= 1:
             raise UsageError(f'--max-bad {self.max_bad}: a share between 0 and 1.')
