@@ -98,6 +98,9 @@ MISTAKES = {
     'unknown metric': (['--cfg', 'demo', '--metrics', 'fid51k'], 64, 'fid51k'),
     'resume of nothing': (['--resume', 'empty'], 66, 'not a run folder'),
     'resume with other settings': (['--resume', 'empty', '--gamma', '3'], 64, '--gamma'),
+    'no such device': (['--cfg', 'demo', *TINY, '--device', 'gpu'], 64, "'gpu'"),
+    'impossible learning rate': (['--cfg', 'demo', *TINY, '--set', 'generator_optimiser.learning_rate=-1'], 64, 'learning_rate=-1'),
+    'a text among the images': (['--cfg', 'photos', '--data', 'spoiled', '--metrics', 'none'], 65, '1.png'),
     'outdir is a file': (['--cfg', 'demo', *TINY, '--outdir', 'file'], 73, 'file'),
 }
 
@@ -110,6 +113,9 @@ def test_mistakes_get_one_message(tmp_path: Path, arguments: list[str], code: in
     (tmp_path / 'file').write_text('not a folder')
     (tmp_path / 'plain').mkdir()
     Image.new('RGB', (32, 32)).save(tmp_path / 'plain' / '0.png')
+    (tmp_path / 'spoiled').mkdir()
+    Image.new('RGB', (32, 32)).save(tmp_path / 'spoiled' / '0.png')
+    (tmp_path / 'spoiled' / '1.png').write_text('no image')
     result = run(*arguments, cwd=tmp_path)
     assert result.returncode == code, result.stderr
     assert words in result.stderr and 'Traceback' not in result.stderr

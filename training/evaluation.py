@@ -12,7 +12,7 @@ from training.networks.outputs import Output
 from training.sampling import Truncation, sample
 from training.tasks.conditions import ConditionSource
 
-BATCH = 32
+BATCH = 16
 
 
 def law_outputs(

@@ -14,7 +14,7 @@ from torch_utils.statistics import StatisticsWriter, peak_memory_bytes
 from training.build import Built
 from training.cameras.camera import Camera
 from training.evaluation import law_sampler
-from training.loop import Tick, Trainer
+from training.loop import Hook, Tick, Trainer
 from training.networks.generator3d import Generator3D
 from training.pictures.depth import depth_pictures
 from training.pictures.grid import save_picture, tile, to_pictures
@@ -24,7 +24,7 @@ from training.snapshot import Snapshot, save_snapshot
 COLUMNS = 8
 ROWS_WITHOUT_CLASSES = 4
 MOST_CLASS_ROWS = 20
-EVALUATION_BATCH = 32
+EVALUATION_BATCH = 16
 
 
 def name_of(trainer: Trainer) -> str:
@@ -33,7 +33,7 @@ def name_of(trainer: Trainer) -> str:
 
 
 @dataclass
-class Log:
+class Log(Hook):
     """A line per tick on the console (and so in log.txt), stats.jsonl, TensorBoard; a progress bar where somebody watches."""
 
     folder: Path
@@ -67,12 +67,9 @@ class Log:
             f'real {means.get("Loss/scores/real", float("nan")):<+7.2f} augment {means.get("Progress/augment", 0.0):.2f}'
         )
 
-    def at_snapshot(self, trainer: Trainer) -> None:
-        pass
-
 
 @dataclass
-class Pictures:
+class Pictures(Hook):
     """reals.png once; fakes000200.png, _raw.png and _depth.png at every snapshot, always of the same latents, classes and cameras."""
 
     folder: Path
@@ -92,9 +89,6 @@ class Pictures:
         if trainer.nimg == 0:
             self._write(trainer, 'fakes_init')
 
-    def at_tick(self, trainer: Trainer, tick: Tick) -> None:
-        pass
-
     def at_snapshot(self, trainer: Trainer) -> None:
         if trainer.world.is_main:
             self._write(trainer, f'fakes{name_of(trainer)}')
@@ -112,17 +106,11 @@ class Pictures:
 
 
 @dataclass
-class Weights:
+class Weights(Hook):
     """network-snapshot-000200.safetensors: what people do things with."""
 
     folder: Path
     built: Built
-
-    def at_start(self, trainer: Trainer) -> None:
-        pass
-
-    def at_tick(self, trainer: Trainer, tick: Tick) -> None:
-        pass
 
     def at_snapshot(self, trainer: Trainer) -> None:
         if not trainer.world.is_main:
@@ -134,17 +122,11 @@ class Weights:
 
 
 @dataclass
-class Metrics:
+class Metrics(Hook):
     """metric-<name>.jsonl: one line per snapshot and metric, of the averaged generator under the training law of classes and cameras."""
 
     folder: Path
     built: Built
-
-    def at_start(self, trainer: Trainer) -> None:
-        pass
-
-    def at_tick(self, trainer: Trainer, tick: Tick) -> None:
-        pass
 
     def at_snapshot(self, trainer: Trainer) -> None:
         names = self.built.config.metrics.names

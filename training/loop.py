@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import nn
@@ -84,14 +83,17 @@ class Tick:
     seconds: float
 
 
-class Hook(Protocol):
-    """Something that happens beside training: files, pictures, metrics. Runs on every rank; writes on the main one."""
+class Hook:
+    """Something that happens beside training: files, pictures, metrics. Called on every rank; writes on the main one."""
 
-    def at_start(self, trainer: 'Trainer') -> None: ...
+    def at_start(self, trainer: 'Trainer') -> None:
+        """Before the first iteration of this session."""
 
-    def at_tick(self, trainer: 'Trainer', tick: Tick) -> None: ...
+    def at_tick(self, trainer: 'Trainer', tick: Tick) -> None:
+        """At every line of the log."""
 
-    def at_snapshot(self, trainer: 'Trainer') -> None: ...
+    def at_snapshot(self, trainer: 'Trainer') -> None:
+        """When a snapshot is due, after the training state was saved."""
 
 
 class Trainer:

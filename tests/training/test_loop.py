@@ -11,7 +11,7 @@ from tests.training.tiny import tiny_config, trainer_of
 from torch_utils import checkpoint
 from torch_utils.distributed import World
 from torch_utils.interrupt import StopRequest
-from training.loop import Trainer
+from training.loop import Hook, Trainer
 
 
 def tensors_of(parts: object, prefix: str = '') -> dict[str, torch.Tensor]:
@@ -99,14 +99,12 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> 
         assert torch.equal(tensor, before[name]), name
 
 
-class Recorder:
+class Recorder(Hook):
     """A hook that notes when it was called."""
 
     def __init__(self) -> None:
         self.ticks: list[int] = []
         self.snapshots: list[int] = []
-
-    def at_start(self, trainer) -> None: ...
 
     def at_tick(self, trainer, tick) -> None:
         self.ticks.append(trainer.nimg)
