@@ -3,13 +3,12 @@
 import errno
 import functools
 import json
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 import numpy as np
 import pytest
@@ -54,7 +53,7 @@ class FullDisk:
         self.name, self.left = name, nth
 
     def __call__(self, path: Path, *arguments: str, **keywords: str) -> IO:
-        file = open(path, *arguments, **keywords)
+        file = open(path, *arguments, **keywords)  # noqa: SIM115  the caller closes it
         self.left -= path.name.endswith(self.name)
         if path.name.endswith(self.name) and self.left == 0:
             write = file.write
@@ -73,7 +72,7 @@ class _Writing:
     def __init__(self, file: IO, write: Callable) -> None:
         self._file, self.write = file, write
 
-    def __enter__(self) -> '_Writing':
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -101,8 +100,8 @@ def test_a_full_disk_keeps_the_last_good_state(tmp_path: Path, monkeypatch, caps
 
 
 def test_kill_9_and_resume_end_where_an_uninterrupted_run_ends(tmp_path: Path) -> None:
-    whole = start(tmp_path / 'whole', kimg='0.32')
-    command = [sys.executable, str(ROOT / 'train.py'), '--cfg', 'demo', *TINY, '--kimg', '0.32', '--outdir', str(tmp_path / 'killed')]
+    whole = start(tmp_path / 'whole', kimg='0.16')
+    command = [sys.executable, str(ROOT / 'train.py'), '--cfg', 'demo', *TINY, '--kimg', '0.16', '--outdir', str(tmp_path / 'killed')]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob('killed/*/training-state-*.json')):
@@ -179,16 +178,3 @@ def test_weights_files_that_were_edited(tmp_path: Path) -> None:
         with pytest.raises(DataError, match='edited.safetensors'):
             load_generator(path)
             pytest.fail(f'{what} was taken')
-
-
-def test_sigterm_takes_temporary_files_along(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / 'dataset_tool.py'), '--source', 'synthetic:car?count=1000000', '--dest', 'out.zip']
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.iterdir()):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (143, 'stopped: terminated\n')
-    assert list(tmp_path.iterdir()) == []

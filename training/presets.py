@@ -71,11 +71,12 @@ def _demo() -> TrainingConfig:
             channels=_DEMO_WIDTHS,
             mapping=MappingConfig(layers=2, lr_multiplier=0.1),
         ),
-        gan=GanConfig(r1_gamma=1.0, r1_every=8, density_weight=0.0),
+        # Blurred at first, the discriminator asks for the colour of the whole car before it asks for wheels.
+        gan=GanConfig(r1_gamma=0.3, r1_every=8, density_weight=0.0, blur_sigma_px=3.0, blur_fade_kimg=4.0),
         augment=AUGMENT_PRESETS['c'],  # whoever knows the cameras must not turn the pictures
-        generator_optimiser=OptimiserConfig(learning_rate=0.0015),
-        discriminator_optimiser=OptimiserConfig(learning_rate=0.001),
-        loop=LoopConfig(kimg=14.0, batch=16, tick_kimg=0.5, snapshot_ticks=4, ema_half_life_kimg=3.0, ema_ramp_up=0.1),
+        generator_optimiser=OptimiserConfig(learning_rate=0.0025),
+        discriminator_optimiser=OptimiserConfig(learning_rate=0.002),
+        loop=LoopConfig(kimg=16.0, batch=16, tick_kimg=0.5, snapshot_ticks=8, ema_half_life_kimg=3.0, ema_ramp_up=0.1),
         metrics=MetricsConfig(names=('fd_photo',), num=500),
     )
 

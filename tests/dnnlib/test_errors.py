@@ -1,12 +1,17 @@
 """Every error has its exit code and one line on stderr; tracebacks are for --debug."""
 
 import errno
+import os
+import signal
 import sys
+import time
+import unittest.mock
 
 import click
 import pytest
 
 from dnnlib import errors
+from dnnlib.atomic import atomic_write
 
 
 def outcome(raised: BaseException | None, capsys, monkeypatch, argv=('program',)) -> tuple[int, str]:
@@ -104,3 +109,19 @@ def test_did_you_mean() -> None:
     assert errors.did_you_mean('FFHQ', ['ffhq']) == " Did you mean 'ffhq'?"
     assert errors.did_you_mean('zebra', ['r1_gamma', 'batch']) == ''
     assert errors.did_you_mean('x', []) == ''
+
+
+def test_sigterm_takes_temporary_files_along(tmp_path, capsys) -> None:
+    @click.command()
+    def main() -> None:
+        with atomic_write(tmp_path / 'result') as file:
+            file.write(b'half')
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended, unittest.mock.patch.object(sys, 'argv', ['program']):
+        errors.run_command(main)
+    signal.signal(signal.SIGTERM, before)
+    assert (ended.value.code, capsys.readouterr().err) == (143, 'stopped: terminated\n')
+    assert list(tmp_path.iterdir()) == []

@@ -47,7 +47,7 @@ def test_a_full_disk_does_not_stop_the_program(tmp_path, monkeypatch, capsys) ->
             raise OSError(errno.ENOSPC, 'No space left on device')
 
         monkeypatch.setattr(sys, '__stderr__', sys.stderr._terminal)
-        monkeypatch.setattr(log, '_file', type('Full', (), {'write': lambda *_: None, 'flush': lambda _: fail(), 'name': 'log.txt'})())
+        monkeypatch.setattr(log, '_file', type('Full', (), {'write': lambda *_: None, 'flush': lambda _: fail(), 'close': lambda _: fail(), 'name': 'log.txt'})())
         print('one')
         print('two')
     captured = capsys.readouterr()
