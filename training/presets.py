@@ -98,8 +98,9 @@ def _photos() -> TrainingConfig:
             render_resolution=32,
             mapping=MappingConfig(layers=2, lr_multiplier=0.1),
             synthesis=SynthesisConfig(plane_resolution=64, plane_channels=8, channels=_PHOTO_WIDTHS),
-            radiance=RadianceConfig(hidden=(32,), features=3),
+            radiance=RadianceConfig(hidden=(32,), features=3, outside=OutsidePrior(strength=6.0, radius=0.6)),
             # Photographs have backgrounds: the field is its own, and the box holds most of what a camera sees of it at the far end.
+            # Matter is asked to stay near the centre; else the scene becomes a tunnel with the subject painted on its end.
             rendering=RenderingConfig(
                 samples_coarse=16,
                 samples_fine=0,
@@ -116,10 +117,10 @@ def _photos() -> TrainingConfig:
         discriminator=DiscriminatorConfig(
             image_resolution=32, see='single', channels=_PHOTO_D_WIDTHS, mapping=MappingConfig(layers=2, lr_multiplier=0.1)
         ),
-        gan=GanConfig(r1_gamma=0.1, r1_every=16, density_weight=0.0),
+        gan=GanConfig(r1_gamma=0.02, r1_every=16, density_weight=0.0, blur_sigma_px=3.0, blur_fade_kimg=5.0),
         ada=AdaConfig(mode='ada'),
-        generator_optimiser=OptimiserConfig(learning_rate=0.0015),
-        discriminator_optimiser=OptimiserConfig(learning_rate=0.001),
+        generator_optimiser=OptimiserConfig(learning_rate=0.002),
+        discriminator_optimiser=OptimiserConfig(learning_rate=0.002),
         loop=LoopConfig(kimg=200.0, batch=16, tick_kimg=1.0, snapshot_ticks=5, ema_half_life_kimg=5.0, ema_ramp_up=0.1),
         metrics=MetricsConfig(names=('fd_photo',), num=1000),
     )
@@ -133,7 +134,7 @@ def _photos64() -> TrainingConfig:
         generator=replace(
             base.generator,
             image_resolution=64,
-            radiance=RadianceConfig(hidden=(32,), features=16),
+            radiance=replace(base.generator.radiance, features=16),
             superres=SuperresConfig(channels=(48, 32)),
         ),
         discriminator=replace(base.discriminator, image_resolution=64, see='dual', channels=(*_PHOTO_D_WIDTHS, (64, 24))),
