@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from training.loop import Trainer
 from training.presets import PRESETS, find_preset
 
 OPTIONS_FILE = 'training_options.json'
+MOST_CPU_PROCESSES = 8  # beyond that, processes would wait for memory and for each other
 STOPPED = 130  # the exit code of a rank that stops because another one was asked to
 KEPT_BY_RESUME = {'--resume', '--kimg', '--gpus', '--device', '--threads', '--debug', '--dry-run'}
 
@@ -39,7 +41,7 @@ KEPT_BY_RESUME = {'--resume', '--kimg', '--gpus', '--device', '--threads', '--de
 @click.option('--data', metavar='PATH', help='Zip or folder written by dataset_tool.py, or synthetic:... (docs/data.md).')
 @click.option('--outdir', metavar='DIR', default='runs', show_default=True, help='Where run folders are made.')
 @click.option('--resume', metavar='RUN', help='Continue this run folder, bit for bit. Other options must be left out, except --kimg and --gpus.')
-@click.option('--gpus', type=click.IntRange(min=1), default=1, show_default=True, help='Processes on this node, one per GPU (or CPU without one).')
+@click.option('--gpus', type=click.IntRange(min=1), help='Processes on this node, one per GPU. [default: 1; without a GPU as many as share the cores well]')
 @click.option('--batch', type=click.IntRange(min=1), help='Images per iteration, over all GPUs.')
 @click.option('--batch-gpu', type=click.IntRange(min=1), help='Images per GPU at a time; gradients are accumulated over the rest.')
 @click.option('--gamma', type=float, help='Weight of the R1 penalty.')
@@ -55,25 +57,25 @@ KEPT_BY_RESUME = {'--resume', '--kimg', '--gpus', '--device', '--threads', '--de
 @click.option('--desc', metavar='TEXT', help='Goes into the name of the run folder.')
 @click.option('--device', metavar='NAME', help='cpu, cuda or mps; the fastest there is by default.')
 @click.option('--dry-run', '-n', is_flag=True, help='Print settings, layers and expected memory, and stop.')
-@click.option('--threads', type=click.IntRange(min=1), help='Processor threads of each process on a CPU; by default all cores share the work.')
+@click.option('--threads', type=click.IntRange(min=1), default=1, show_default=True, help='Processor threads of each process, on a CPU.')
 @click.option('--debug', is_flag=True, help='Show tracebacks.')
 @click.pass_context
 def main(context: click.Context, **options) -> None:
     """Train a generator, or with --resume continue a run."""
     if options['resume']:
         _refuse_changes(context)
-    keep_freed_memory()
-    if options['gpus'] > 1 and not distributed.is_launched():
-        distributed.launch(sys.argv, options['gpus'])
-    world = distributed.init_from_env(options['device'])
-    if options['threads']:
-        torch.set_num_threads(options['threads'])
-    if options['resume']:
         config, folder = _config_of_run(Path(options['resume'])), Path(options['resume'])
         if options['kimg'] is not None:
             config = replace(config, loop=replace(config.loop, kimg=options['kimg']))
     else:
         config, folder = configured(options), None
+    processes = options['gpus'] or _processes_by_default(config, options['device'])
+    if processes > 1 and not distributed.is_launched() and not options['dry_run']:
+        distributed.launch(sys.argv, processes)
+    keep_freed_memory()
+    world = distributed.init_from_env(options['device'])
+    if world.device.type == 'cpu':
+        torch.set_num_threads(options['threads'])
     config.loop.rows_per_device(world)
     metrics.check(config.metrics.names, config.metrics.num)
     built = build(config)
@@ -83,6 +85,19 @@ def main(context: click.Context, **options) -> None:
     if folder is None:
         folder = world.all_gather_object(_new_run_folder(options, built, world) if world.is_main else None)[0]
     _train(built, folder, world, resume=bool(options['resume']))
+
+
+def _processes_by_default(config: TrainingConfig, device: str | None) -> int:
+    """One where there is a GPU. On a CPU the largest number of cores that divides the batch without breaking minibatch-std groups.
+
+    Processes of one thread each beat threads: as fast on an idle machine, and not a dozen times slower on a busy one (docs/benchmarks.md).
+    """
+    if device not in (None, 'cpu') or (device is None and (torch.cuda.is_available() or torch.backends.mps.is_available())):
+        return 1
+    batch, group = config.loop.batch, max(config.discriminator.mbstd_group, 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    fits = [n for n in range(1, min(cores, MOST_CPU_PROCESSES) + 1) if batch % n == 0 and (batch // n) % group == 0]
+    return max(fits, default=1)
 
 
 def _refuse_changes(context: click.Context) -> None:

@@ -31,7 +31,7 @@ TINY = [argument for setting in (*SETTINGS, 'loop.snapshot_ticks=1') for argumen
 def run(*arguments: str | Path) -> int:
     """train.py in this process; its exit code."""
     with pytest.raises(SystemExit) as ended:
-        command_line(functools.partial(train.main.main, [str(argument) for argument in arguments], standalone_mode=False))()
+        command_line(functools.partial(train.main.main, [str(argument) for argument in (*arguments, '--gpus', '1')], standalone_mode=False))()
     return ended.value.code or 0
 
 
@@ -101,7 +101,7 @@ def test_a_full_disk_keeps_the_last_good_state(tmp_path: Path, monkeypatch, caps
 
 def test_kill_9_and_resume_end_where_an_uninterrupted_run_ends(tmp_path: Path) -> None:
     whole = start(tmp_path / 'whole', kimg='0.16')
-    command = [sys.executable, str(ROOT / 'train.py'), '--cfg', 'demo', *TINY, '--kimg', '0.16', '--outdir', str(tmp_path / 'killed')]
+    command = [sys.executable, str(ROOT / 'train.py'), '--cfg', 'demo', *TINY, '--kimg', '0.16', '--gpus', '1', '--outdir', str(tmp_path / 'killed')]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob('killed/*/training-state-*.json')):

@@ -16,7 +16,8 @@ TINY = [argument for setting in SETTINGS for argument in ('--set', setting)]
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, str(ROOT / 'train.py'), *arguments]
+    alone = () if '--gpus' in arguments else ('--gpus', '1')
+    return [sys.executable, str(ROOT / 'train.py'), *arguments, *alone]
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
