@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dnnlib.errors import NumericalError, UsageError
-from tests.training.tiny import tiny_config, trainer_of
+from tests.training.tiny import full_config, tiny_config, trainer_of
 from torch_utils import checkpoint
 from torch_utils.distributed import World
 from torch_utils.interrupt import StopRequest
@@ -131,3 +131,18 @@ def test_a_request_to_stop_saves_where_it_is(tmp_path: Path) -> None:
     trainer.run([recorder], stop)
     assert trainer.nimg == 8 and recorder.snapshots == []
     assert checkpoint.newest_state(tmp_path).name == 'training-state-000000008.pt'
+
+
+@pytest.mark.parametrize('settings', [(), ('gan.precision_discriminator=bf16', 'gan.precision_backbone=bf16'),
+                                      ('gan.r1_at=EG3D_2022', 'gan.density_region=EG3D_2022')], ids=['fp32', 'bf16', 'published'])
+def test_the_whole_of_eg3d_trains(tmp_path: Path, settings: tuple[str, ...]) -> None:
+    trainer, _ = trainer_of(full_config(*settings), tmp_path, World())
+    before = {name: parameter.detach().clone() for name, parameter in trainer.task.generator.named_parameters()}
+    for _ in range(4):
+        trainer.iterate()
+    still = [name for name, parameter in trainer.task.generator.named_parameters() if torch.equal(parameter, before[name])]
+    assert not still, 'the optimiser never reached these'
+    summary = trainer.statistics.reduce(World())
+    assert all(torch.isfinite(torch.tensor(values['mean'])) for values in summary.values())
+    assert summary['Loss/r1_penalty']['mean'] > 0 and summary['Loss/G/density']['num'] == 16
+    assert trainer.task._resolution(trainer._moment('G', (0,))) == 16, 'the render resolution has reached the end of its schedule'
