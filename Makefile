@@ -5,7 +5,7 @@ RUN     = OMP_NUM_THREADS=1 $(VENV)/bin/python
 
 demo: $(VENV)/.installed
 	$(RUN) train.py --cfg demo --outdir runs
-	$(RUN) gen_samples.py --network runs --seeds 0-7 --resolution 64 --depth --video --frames 60 --shapes glb --shape-res 64
+	$(RUN) gen_samples.py --network runs --seeds 0-7 --grid 4x2 --yaw 40 --resolution 64 --depth --video --frames 60 --shapes glb --shape-res 64
 
 test: $(VENV)/.installed-tests
 	$(RUN) -m pytest -n 2 -m "not slow"

@@ -1,5 +1,7 @@
 """`python -m custom_ops`: a table of operations, the implementation that `auto` chooses on each device here, and why."""
 
+import argparse
+
 import torch
 
 from custom_ops.backend import IMPLEMENTATIONS, explain
@@ -24,4 +26,5 @@ def table() -> str:
 
 
 if __name__ == '__main__':
+    argparse.ArgumentParser(prog='python -m custom_ops', description='Which implementation runs each operation here, and why.').parse_args()
     print(table())

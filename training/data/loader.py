@@ -74,18 +74,25 @@ class Loader:
         self.dataset = dataset
         self.seed = seed
         self.config = config
-        self._kept: dict[int, Item] | None = {} if self._bytes() <= config.cache_bytes else None
-
-    def _bytes(self) -> int:
-        return len(self.dataset) * 3 * self.dataset.resolution**2
+        # One block for all pixels: images kept one by one would settle between the large tensors of the training steps and fragment the heap.
+        fits = len(dataset) * 3 * dataset.resolution**2 <= config.cache_bytes
+        self._pixels = np.empty((len(dataset), 3, dataset.resolution, dataset.resolution), np.uint8) if fits else None
+        self._decoded = np.zeros(len(dataset), dtype=bool)
+        self._classes = dataset.classes() if dataset.num_classes else None
+        self._cameras = dataset.cameras() if dataset.has_cameras else None
 
     def item(self, index: int) -> Item:
-        """Item `index` of the set, kept in memory after the first time if the set is small enough."""
-        if self._kept is None:
+        """Item `index` of the set; its pixels stay in memory after the first time if those of the whole set fit."""
+        if self._pixels is None:
             return self.dataset[index]
-        if index not in self._kept:
-            self._kept[index] = self.dataset[index]
-        return self._kept[index]
+        if not self._decoded[index]:
+            self._pixels[index] = self.dataset[index].image
+            self._decoded[index] = True
+        return Item(
+            self._pixels[index],
+            None if self._classes is None else int(self._classes[index]),
+            None if self._cameras is None else self._cameras[index],
+        )
 
     def batch(self, nimg: int, rows: Sequence[int]) -> Batch:
         """Rows `rows` (global row numbers) of the batch that is seen after `nimg` images.
