@@ -81,7 +81,7 @@ def _demo() -> TrainingConfig:
     )
 
 
-_PHOTO_WIDTHS = ((4, 96), (8, 96), (16, 64), (32, 48))
+_PHOTO_WIDTHS = ((4, 96), (8, 96), (16, 64), (32, 48), (64, 24))
 _PHOTO_D_WIDTHS = ((4, 128), (8, 96), (16, 64), (32, 32))
 
 
@@ -97,8 +97,7 @@ def _photos() -> TrainingConfig:
             image_resolution=32,
             render_resolution=32,
             mapping=MappingConfig(layers=2, lr_multiplier=0.1),
-            # As many texels across the box as there are pixels across what a camera sees of it: finer planes turn into speckles.
-            synthesis=SynthesisConfig(plane_resolution=32, plane_channels=12, channels=_PHOTO_WIDTHS),
+            synthesis=SynthesisConfig(plane_resolution=64, plane_channels=8, channels=_PHOTO_WIDTHS),
             radiance=RadianceConfig(hidden=(32,), features=3, outside=OutsidePrior(strength=6.0, radius=0.6)),
             # Photographs have backgrounds: the field is its own, and the box holds most of what a camera sees of it at the far end.
             # Matter is asked to stay near the centre; else the scene becomes a tunnel with the subject painted on its end.

@@ -7,7 +7,7 @@ w = T_in - T_out. Two rules say what a segment is:
   arXiv 2103.13415, as in EG3D). Then sum over segments of w_i (c_i + c_{i+1}) / 2 = sum over samples of c_i (w_{i-1} + w_i) / 2: only scalars are
   averaged; features are read once, where the field left them, and weighted with the `shares` (w_{i-1} + w_i) / 2.
 * 'cells': every sample stands for the cell around it, whose edges are the middles between neighbours. What lies outside a surface has no part
-  in its colour, which matters when samples are few.
+  in its colour.
 
 With the accumulated opacity A = 1 - T = -expm1(-tau), weights are differences of A and their sum is the last A: no products, no epsilons, and
 thin fog keeps its relative precision.
