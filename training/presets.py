@@ -115,7 +115,11 @@ def _photos() -> TrainingConfig:
             superres=None,
         ),
         discriminator=DiscriminatorConfig(
-            image_resolution=32, see='single', channels=_PHOTO_D_WIDTHS, mapping=MappingConfig(layers=2, lr_multiplier=0.1)
+            image_resolution=32,
+            see='single',
+            channels=_PHOTO_D_WIDTHS,
+            mapping=MappingConfig(layers=2, lr_multiplier=0.1),
+            unconditional_term=True,
         ),
         gan=GanConfig(r1_gamma=0.02, r1_every=16, density_weight=0.0, blur_sigma_px=3.0, blur_fade_kimg=5.0),
         ada=AdaConfig(mode='ada'),

@@ -35,6 +35,9 @@ class DiscriminatorConfig:
     mbstd_group: int = 4  # samples per group of the minibatch standard deviation; 0: none
     mbstd_grouping: Literal['strided', 'consecutive'] = 'consecutive'  # consecutive: micro-batches and ranks see the groups of the whole batch
     mapping: MappingConfig = field(default_factory=lambda: MappingConfig(layers=8))
+    # Whether a conditional discriminator also has a say without looking at the condition, as in arXiv 1802.05637 (equation 3). The published
+    # StyleGAN2 and EG3D have the projection alone; with many classes it learns what is real from each class's pictures almost by itself.
+    unconditional_term: bool = False
 
     def __post_init__(self) -> None:
         self.widths()
@@ -141,6 +144,7 @@ class Realness(nn.Module):
         self.dense = Dense(16 * width, width, lrelu=True)
         self.out = Dense(width, width if conditional else 1)
         self.mapping_network = None
+        self.unconditional = Dense(width, 1) if conditional and config.unconditional_term else None
         if conditional:
             self.mapping_network = Mapping(
                 z_dim=0, num_classes=config.num_classes, conditions_on_camera=config.conditions_on_camera,
@@ -148,11 +152,13 @@ class Realness(nn.Module):
             )
 
     def forward(self, features: Tensor, classes: Tensor | None = None, camera: Camera | None = None) -> Tensor:
-        out = self.out(self.dense(features))
+        hidden = self.dense(features)
+        out = self.out(hidden)
         if self.mapping_network is None:
             return out[:, 0]
         condition = self.mapping_network(None, classes, camera)
-        return (out * condition).sum(dim=1) / math.sqrt(out.shape[1])
+        logits = (out * condition).sum(dim=1) / math.sqrt(out.shape[1])
+        return logits if self.unconditional is None else logits + self.unconditional(hidden)[:, 0]
 
 
 def minibatch_deviation(x: Tensor, group: int, grouping: Literal['strided', 'consecutive']) -> Tensor:

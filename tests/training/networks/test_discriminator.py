@@ -130,3 +130,18 @@ def test_impossible_configurations():
         DiscriminatorConfig(image_resolution=48)
     with pytest.raises(UsageError):
         DiscriminatorConfig(mbstd_group=-1)
+
+
+def test_the_unconditional_term_is_the_same_for_every_class() -> None:
+    config = DiscriminatorConfig(
+        image_resolution=8, see='single', num_classes=3, channel_base=64, channel_max=8, mbstd_group=0, mapping=MappingConfig(layers=1),
+        unconditional_term=True,
+    )  # fmt: skip
+    net = Discriminator(config)
+    image = torch.randn(1, 3, 8, 8).expand(3, -1, -1, -1)
+    both = net(image, classes=torch.arange(3))
+    hidden = net.realness.dense(net.trunk(image))
+    shared, net.realness.unconditional = net.realness.unconditional(hidden)[:, 0], None
+    alone = net(image, classes=torch.arange(3))
+    torch.testing.assert_close(both - alone, shared)
+    assert alone.std() > 0, 'the projection tells classes apart'
