@@ -84,7 +84,7 @@ class Judged:
 @click.option('--trunc', type=float, default=1.0, help='Truncation psi; 1 is none.')
 @click.option('--inception', type=click.Path(path_type=Path), help='Inception weights (.pth or .safetensors), for FID, KID, IS and PR.')
 @click.option('--outdir', type=click.Path(path_type=Path), help='For metric-<name>.jsonl.  [default: beside the network]', show_default=False)
-@click.option('--device', default='auto', help='cpu, cuda, cuda:1; auto takes cuda when there is one.')
+@click.option('--device', default='auto', help='cpu, cuda, cuda:1, mps; auto takes what there is.')
 @click.option('--cache/--no-cache', default=True, help='Keep features of real images in $UNPOSED_CACHE or ~/.cache/unposed.')
 @click.option('--quiet', is_flag=True, help='No progress bars.')
 @click.option('--debug', is_flag=True, expose_value=False, help='Show the traceback of an error.')

@@ -51,10 +51,10 @@ def _colour(text: str) -> tuple[int, int, int]:
 @click.option('--workers', type=int, default=min(8, os.cpu_count() or 1), show_default=True,
               help='Threads; the result does not depend on it.')
 @click.option('--overwrite', is_flag=True, help='Replace --dest if it exists.')
-@click.option('--debug', is_flag=True, help='Show the traceback of errors.')
+@click.option('--debug', is_flag=True, expose_value=False, help='Show the traceback of an error.')
 def main(
     source: str | None, dest: str | None, check_path: str | None, resolution: str | None, transform: str | None, max_images: int | None,
-    classes: str, on_bad: str, max_bad: float | None, background: str, max_megapixels: float, workers: int, overwrite: bool, debug: bool,
+    classes: str, on_bad: str, max_bad: float | None, background: str, max_megapixels: float, workers: int, overwrite: bool,
 ) -> None:
     if check_path is not None:
         if source is not None or dest is not None:

@@ -132,7 +132,7 @@ class Session:
 
 
 @click.command(context_settings={'max_content_width': 120, 'show_default': True})
-@click.option('--network', metavar='FILE', required=True, help='Weights file (.safetensors), or a run folder: its newest snapshot.')
+@click.option('--network', metavar='FILE', required=True, help='Weights file (.safetensors), run folder (its newest snapshot) or folder of runs (the newest).')
 @click.option('--seeds', metavar='LIST', default='0-7', help="Which scenes: seeds as '0-7,12'. A seed is the same scene in every program.")
 @click.option('--outdir', metavar='DIR', help='Where the files go.  [default: samples/ beside the weights]', show_default=False)
 @click.option('--trunc', type=float, default=1.0, help='Truncation psi: 1 all variety, 0.7 fewer failures, 0 the mean scene.')

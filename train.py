@@ -40,7 +40,7 @@ KEPT_BY_RESUME = {'--resume', '--kimg', '--gpus', '--device', '--threads', '--de
 @click.option('--cfg', 'preset', metavar='NAME', help='Starting point: ' + ', '.join(PRESETS) + '.')
 @click.option('--data', metavar='PATH', help='Zip or folder written by dataset_tool.py, or synthetic:... (docs/data.md).')
 @click.option('--outdir', metavar='DIR', default='runs', show_default=True, help='Where run folders are made.')
-@click.option('--resume', metavar='RUN', help='Continue this run folder, bit for bit. Other options must be left out, except --kimg and --gpus.')
+@click.option('--resume', metavar='RUN', help='Continue this run folder, bit for bit. Other options must be left out, except --kimg, --gpus, --device and --threads.')
 @click.option('--gpus', type=click.IntRange(min=1), help='Processes on this node, one per GPU. [default: 1; without a GPU as many as share the cores well]')
 @click.option('--batch', type=click.IntRange(min=1), help='Images per iteration, over all GPUs.')
 @click.option('--batch-gpu', type=click.IntRange(min=1), help='Images per GPU at a time; gradients are accumulated over the rest.')
@@ -51,8 +51,8 @@ KEPT_BY_RESUME = {'--resume', '--kimg', '--gpus', '--device', '--threads', '--de
 @click.option('--metrics', metavar='NAMES', help="Metrics at every snapshot, separated by commas; 'none' for none.")
 @click.option('--seed', type=click.IntRange(min=0), help='Seed of everything random.')
 @click.option('--mirror', type=bool, help='Show images (and their cameras) mirrored half of the time.')
-@click.option('--aug', type=click.Choice(['noaug', 'ada', 'fixed']), help='Augmentation: none, adaptive strength, or the strength --p.')
-@click.option('--p', 'strength', type=click.FloatRange(0, 1), help='Augmentation strength for --aug fixed.')
+@click.option('--aug', type=click.Choice(['noaug', 'ada', 'fixed']), help='Augmentation: none, of adaptive strength, or of the strength --p.')
+@click.option('--p', 'strength', type=click.FloatRange(0, 1), help='Augmentation strength: for good with --aug fixed, at the start with --aug ada.')
 @click.option('--set', 'settings', metavar='NAME=VALUE', multiple=True, help='Change any setting, e.g. --set gan.r1_gamma=5; --dry-run lists them.')
 @click.option('--desc', metavar='TEXT', help='Goes into the name of the run folder.')
 @click.option('--device', metavar='NAME', help='cpu, cuda or mps; the fastest there is by default.')
@@ -180,14 +180,14 @@ def _new_run_folder(options: dict, built: Built, world: distributed.World) -> Pa
     data = Path(built.config.data.path.partition('?')[0].replace(':', '-')).stem
     parts = [built.config.preset, data, f'gpus{world.size}', f'batch{built.config.loop.batch}', options['desc']]
     outdir = Path(options['outdir'])
-    check_writable(outdir, needed_bytes=8 * expected_weights(built))
+    check_writable(outdir, needed_bytes=8 * expected_state(built))
     folder = next_run_folder(outdir, '-'.join(part for part in parts if part))
     with atomic_write(folder / OPTIONS_FILE, 'w') as file:
         json.dump(configs.to_dict(built.config), file, indent=2)
     return folder
 
 
-def expected_weights(built: Built) -> int:
+def expected_state(built: Built) -> int:
     """Bytes of a training state: weights, average and Adam moments."""
     return 4 * (4 * count_parameters(built.task.generator) + 3 * count_parameters(built.task.discriminator))
 

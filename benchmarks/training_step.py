@@ -1,5 +1,6 @@
 """Time and memory of training iterations: python -m benchmarks.training_step --cfg demo --threads 1."""
 
+import math
 import platform
 import statistics
 import tempfile
@@ -34,13 +35,13 @@ def main(preset: str, data: str | None, settings: tuple[str, ...], threads: int,
         keep_freed_memory()
     torch.set_num_threads(threads)
     world = init_from_env(device)
-    config = configs.override(find_preset(preset), [f'data.path={data}' if data else 'metrics.names=', *settings])
+    config = configs.override(find_preset(preset), [*([f'data.path={data}'] if data else []), *settings])
     built = build(config)
     config = built.config
     optimisers = {'generator': config.generator_optimiser, 'discriminator': config.discriminator_optimiser}
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(built.task, built.loader, config.loop, optimisers, world, Path(folder))
-    period = max(config.gan.r1_every, config.gan.density_every)
+    period = math.lcm(config.gan.r1_every, config.gan.density_every)
     run_round(trainer, period)  # the first one loads images and fills caches
     rounds_measured = [run_round(trainer, period) for _ in range(rounds)]
     wall, cpu = (statistics.median(column) for column in zip(*rounds_measured, strict=True))

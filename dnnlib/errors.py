@@ -69,14 +69,6 @@ class TemporaryError(UnposedError):
     exit_code = 75
 
 
-class StopNow(UnposedError):
-    """The user or the scheduler asked the program to stop, and it did so in good order; `exit_code` is 128 + the signal."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """Return `" Did you mean 'x'?"` for the closest candidate, or '' when none is close; made to be appended to a message."""
     candidates = list(candidates)
@@ -140,8 +132,6 @@ def _report(error: BaseException) -> int:
 
 def _classify(error: BaseException) -> tuple[int, str | None]:
     """Return (exit code, message); the message is None for an error that is our own bug and deserves its traceback."""
-    if isinstance(error, StopNow):
-        return error.exit_code, f'stopped: {error}'
     if isinstance(error, UnposedError):
         return error.exit_code, f'error: {error}'
     if isinstance(error, KeyboardInterrupt):

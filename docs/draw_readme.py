@@ -1,6 +1,7 @@
 """Draws the README's picture of a run: python docs/draw_readme.py --run runs/00000-demo --dest docs/figures/demo.png."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dnnlib.errors import run_command
 from training.cameras.camera import Camera
 from training.data.archive import open_dataset
+from training.data.image_set import ImageSet
 from training.pictures.depth import depth_pictures
 from training.pictures.grid import save_picture, tile, to_pictures
 from training.sampling import drawn_cameras, front_of, latents, look_at_scene, make_scene
@@ -31,18 +33,19 @@ TITLE_PX = 16
 @click.option('--orbit-seed', default=0, help='Seed that is seen from all sides (or, without labelled cameras, from a fan of 60 degrees).')
 @torch.no_grad()
 def main(run: str, data: str | None, dest: Path, zoom: int, orbit_seed: int) -> None:
-    """Four strips: real pictures, generated ones, their depth, and one scene from many sides."""
+    """Five strips: real pictures, generated ones, their depth, one scene from many sides, and its depth."""
     generator, snapshot = load_generator(run)
     reals = open_dataset(data or snapshot.config.data.path)
-    count = generator.config.num_classes
-    chosen = None if not count else torch.arange(COLUMNS) % count
+    num_classes = generator.config.num_classes
+    chosen = torch.arange(COLUMNS) % num_classes if num_classes else None
     cameras = drawn_cameras(snapshot.cameras, range(COLUMNS))
-    output = look_at_scene(generator, make_scene(generator, latents(range(COLUMNS), generator.z_dim), chosen), cameras)
     front = front_of(snapshot.cameras)
+    output = look_at_scene(generator, make_scene(generator, latents(range(COLUMNS), generator.z_dim), chosen, front.camera()), cameras)
     turn = np.linspace(0, 360, COLUMNS, endpoint=False) if isinstance(snapshot.cameras, Camera) else np.linspace(-30, 30, COLUMNS)
-    around = Camera.cat([type(front)(front.radius, front.fov_x_deg, front.target, float(yaw), front.pitch_deg).camera() for yaw in turn])
+    around = Camera.cat([replace(front, yaw_deg=float(yaw)).camera() for yaw in turn])
     z = latents([orbit_seed], generator.z_dim).expand(COLUMNS, -1)
-    orbit = look_at_scene(generator, make_scene(generator, z, None if chosen is None else chosen[:1].expand(COLUMNS)), around)
+    classes = None if chosen is None else chosen[:1].expand(COLUMNS)
+    orbit = look_at_scene(generator, make_scene(generator, z, classes, front.camera()), around)
     strips = {
         'real': np.stack([reals[i].image.transpose(1, 2, 0) for i in real_rows(reals, chosen)]),
         'generated': to_pictures(output.image),
@@ -53,7 +56,7 @@ def main(run: str, data: str | None, dest: Path, zoom: int, orbit_seed: int) -> 
     save_picture(dest, sheet(strips, zoom))
 
 
-def real_rows(reals, chosen: torch.Tensor | None) -> list[int]:
+def real_rows(reals: ImageSet, chosen: torch.Tensor | None) -> list[int]:
     """Which real images to show: the first ones, or the first of each class."""
     if chosen is None:
         return list(range(COLUMNS))

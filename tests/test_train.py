@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.tiny import SETTINGS
+from training.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = [argument for setting in SETTINGS for argument in ('--set', setting)]
@@ -32,7 +33,8 @@ def only_run(folder: Path) -> Path:
 def test_help_names_every_preset(tmp_path: Path) -> None:
     result = run('--help', cwd=tmp_path)
     assert result.returncode == 0
-    assert 'photos' in result.stdout and '--resume' in result.stdout and '--set' in result.stdout
+    assert all(name in result.stdout for name in PRESETS)
+    assert '--resume' in result.stdout and '--set' in result.stdout
 
 
 def test_dry_run_shows_settings_layers_and_memory_and_writes_nothing(tmp_path: Path) -> None:
@@ -144,4 +146,3 @@ def test_a_running_folder_cannot_be_resumed_twice(tmp_path: Path) -> None:
         first.send_signal(signal.SIGTERM)
         first.wait(timeout=60)
     assert first.returncode == 143
-

@@ -4,6 +4,7 @@ A rank ends in one of three ways, and none of them leaves another rank behind: `
 with its exit code and makes torchrun end the others; the death of the process that started it, upon which the kernel kills it.
 """
 
+import contextlib
 import ctypes
 import datetime
 import os
@@ -11,7 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -21,12 +22,31 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from dnnlib.errors import EXIT_CODE_FILE, UsageError, note_exit_code
+from dnnlib.errors import EXIT_CODE_FILE, TemporaryError, UsageError, note_exit_code
 
 _STEP_TIMEOUT_S = 120
 _WAIT_TIMEOUT_S = 20 * 60
 _PR_SET_PDEATHSIG = 1
 _DEVICES = ('cpu', 'cuda', 'mps')
+
+
+# torchrun, without its own tracebacks: a rank has said what went wrong, and a signal is not a fault. A rank that died wordlessly is named.
+_AGENT = """
+import logging, sys
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.run import main
+logging.disable(logging.CRITICAL)
+try:
+    main(sys.argv[1:])
+except SignalException as stopped:
+    sys.exit(128 + stopped.sigval)
+except ChildFailedError as failed:
+    for rank, failure in failed.failures.items():
+        if failure.exitcode < 0:
+            print(f'error: rank {rank} was killed by signal {-failure.exitcode}.', file=sys.stderr)
+    sys.exit(1)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +72,8 @@ class World:
             return
         for same in _by_dtype(tensors):
             flat = torch.cat([tensor.reshape(-1) for tensor in same])
-            dist.all_reduce(flat)
+            with _together():
+                dist.all_reduce(flat)
             _unflatten_(same, flat.div_(self.size))
 
     @torch.no_grad()
@@ -62,7 +83,8 @@ class World:
             return
         for same in _by_dtype([*module.parameters(), *module.buffers()]):
             flat = torch.cat([tensor.reshape(-1) for tensor in same])
-            dist.broadcast(flat, src=0)
+            with _together():
+                dist.broadcast(flat, src=0)
             _unflatten_(same, flat)
 
     def any(self, flag: bool) -> bool:
@@ -70,7 +92,8 @@ class World:
         if self.size == 1:
             return bool(flag)
         flags = torch.tensor([int(flag)])
-        dist.all_reduce(flags, op=dist.ReduceOp.MAX, group=self._step_group)
+        with _together():
+            dist.all_reduce(flags, op=dist.ReduceOp.MAX, group=self._step_group)
         return bool(flags.item())
 
     def all_gather_object(self, value: Any) -> list[Any]:
@@ -78,13 +101,15 @@ class World:
         if self.size == 1:
             return [value]
         gathered: list[Any] = [None] * self.size
-        dist.all_gather_object(gathered, value, group=self._wait_group)
+        with _together():
+            dist.all_gather_object(gathered, value, group=self._wait_group)
         return gathered
 
     def barrier(self) -> None:
         """Wait, up to 20 minutes, until every rank is here: after one of them did something alone that takes longer than a step."""
         if self.size > 1:
-            dist.barrier(group=self._wait_group)
+            with _together():
+                dist.barrier(group=self._wait_group)
 
 
 def init_from_env(device: str | None = None) -> World:
@@ -145,7 +170,7 @@ def launch(argv: Sequence[str], nproc: int) -> NoReturn:
         raise UsageError(f'{nproc} processes were asked for. Ask for at least 1.')
     if torch.cuda.is_available() and nproc > torch.cuda.device_count():
         raise UsageError(f'{nproc} GPUs were asked for, and this machine has {torch.cuda.device_count()}. Ask for at most that many.')
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', str(nproc), *argv]
+    command = [sys.executable, '-c', _AGENT, '--standalone', '--nproc-per-node', str(nproc), *argv]
     with tempfile.TemporaryDirectory(prefix='unposed-launch-') as folder:
         exit_code_file = Path(folder) / 'exit_code'
         environment = os.environ | {EXIT_CODE_FILE: str(exit_code_file), 'TORCHELASTIC_SIGNALS_TO_HANDLE': 'SIGTERM,SIGINT,SIGHUP,SIGUSR1'}
@@ -212,6 +237,15 @@ def _die_with_parent() -> None:
     request = _parent_death_signal()
     if request is not None:
         request()
+
+
+@contextlib.contextmanager
+def _together() -> Iterator[None]:
+    """What a collective raises when another rank is gone, as one sentence: the cause is what that rank said."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise TemporaryError('another process of this run has stopped or does not answer, so this one cannot go on either.') from error
 
 
 def _by_dtype(tensors: Sequence[Tensor]) -> list[list[Tensor]]:

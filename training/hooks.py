@@ -95,7 +95,7 @@ class Pictures(Hook):
 
     def _write(self, trainer: Trainer, stem: str) -> None:
         z, classes, camera = self._request
-        output = sample(evaluated(trainer), *on(trainer.world.device, z, classes), camera.to(trainer.world.device), batch=EVALUATION_BATCH)
+        output = sample(averaged_generator(trainer), *on(trainer.world.device, z, classes), camera.to(trainer.world.device), batch=EVALUATION_BATCH)
         rows = len(z) // COLUMNS
         for suffix, pictures in (
             ('', to_pictures(output.image)),
@@ -118,7 +118,7 @@ class Weights(Hook):
         cameras = self.built.example_cameras
         snapshot = Snapshot(self.built.config, trainer.nimg / 1000, self.built.class_names, self.built.config.cameras)
         path = self.folder / f'network-snapshot-{name_of(trainer)}.safetensors'
-        save_snapshot(path, evaluated(trainer), trainer.task.networks['discriminator'], snapshot, cameras)
+        save_snapshot(path, averaged_generator(trainer), trainer.task.networks['discriminator'], snapshot, cameras)
 
 
 @dataclass
@@ -132,15 +132,15 @@ class Metrics(Hook):
         names = self.built.config.metrics.names
         if not names or not trainer.world.is_main:
             return
-        images = law_sampler(evaluated(trainer), self.built.conditions, trainer.world.device, Truncation())
+        images = law_sampler(averaged_generator(trainer), self.built.conditions, trainer.world.device, Truncation())
         results = compute(names, images, self.built.dataset, num=self.built.config.metrics.num, device=trainer.world.device)
         append_results(self.folder, results, snapshot=name_of(trainer))
         for result in results:
             tqdm.write(f'kimg {trainer.nimg / 1000:<8.1f} {result}')
 
 
-def evaluated(trainer: Trainer) -> Generator3D:
-    """The averaged generator."""
+def averaged_generator(trainer: Trainer) -> Generator3D:
+    """What pictures, metrics and weights files show: the moving average of the generator's weights."""
     return trainer.averages['generator'].module
 
 

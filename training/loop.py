@@ -121,8 +121,6 @@ class Trainer:
         self.seconds = 0.0  # of training, over all sessions of the run
         self.data = loader.dataset.fingerprint()
 
-    # ---- one iteration ----
-
     def iterate(self) -> None:
         """One pass over the task's phases, each an optimiser step on one global batch."""
         for phase in self.task.phases:
@@ -159,8 +157,6 @@ class Trainer:
         stream = Stream(seed=self.config.seed, step=self.nimg, phase=phase, rows=rows)
         return Moment(self.nimg, self.step, stream, self.statistics.report)
 
-    # ---- the whole run ----
-
     def run(self, hooks: Sequence[Hook], stop: StopRequest) -> None:
         """Train until the configured length or until asked to stop; either way the last state is on disk when this returns."""
         for hook in hooks:
@@ -194,8 +190,6 @@ class Trainer:
         """The first multiple of the interval that lies ahead: ticks fall on the same counts whether or not the run was interrupted."""
         every = every_kimg * 1000
         return (self.nimg // every + 1) * every
-
-    # ---- state ----
 
     def parts(self) -> dict:
         """Everything that training depends on; schedules and randomness are functions of nimg and need no place here."""

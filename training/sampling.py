@@ -5,7 +5,6 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,10 +16,8 @@ from training.cameras.camera import Camera
 from training.cameras.convention import focal_to_fov, fov_to_focal
 from training.cameras.distributions import LawConfig
 from training.cameras.orbit import angles_of, orbit
-
-if TYPE_CHECKING:
-    from training.networks.generator3d import Generator3D
-    from training.networks.outputs import Output
+from training.networks.generator3d import Generator3D
+from training.networks.outputs import Output
 
 Device = torch.device | str
 
@@ -142,7 +139,7 @@ class Scene:
 
 
 @torch.no_grad()
-def make_scene(generator: 'Generator3D', z: Tensor, classes: Tensor | None = None, condition: Camera | None = None,
+def make_scene(generator: Generator3D, z: Tensor, classes: Tensor | None = None, condition: Camera | None = None,
                truncation: Truncation = Truncation()) -> Scene:
     """Scenes of latents z [N, z_dim] and classes [N] int64. `condition` (1 or N cameras) is what a generator that is conditioned on cameras
     is told; one that is not is told nothing."""
@@ -155,13 +152,13 @@ def make_scene(generator: 'Generator3D', z: Tensor, classes: Tensor | None = Non
 
 
 @torch.no_grad()
-def look_at_scene(generator: 'Generator3D', scene: Scene, camera: Camera, resolution: int | None = None) -> 'Output':
+def look_at_scene(generator: Generator3D, scene: Scene, camera: Camera, resolution: int | None = None) -> Output:
     """Pictures of the scenes from `camera` (1 or N); `resolution` is that of the raw rendering (None: the generator's own)."""
     return generator.render(scene.planes, scene.ws, _as_many(camera, len(scene)).to(scene.ws.device), resolution=resolution)
 
 
-def sample(generator: 'Generator3D', z: Tensor, classes: Tensor | None, camera: Camera, *, condition: Camera | None = None,
-           truncation: Truncation = Truncation(), resolution: int | None = None, batch: int = 8) -> 'Output':
+def sample(generator: Generator3D, z: Tensor, classes: Tensor | None, camera: Camera, *, condition: Camera | None = None,
+           truncation: Truncation = Truncation(), resolution: int | None = None, batch: int = 8) -> Output:
     """Generates for z [N, z_dim], classes [N] int64 or None, camera (1 or N); `batch` scenes at a time, without gradients, in evaluation.
 
     `condition` is the camera that the scene is made for; None: the one it is looked at from, as in training.

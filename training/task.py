@@ -27,7 +27,7 @@ class Moment:
     nimg: int  # real images seen before this iteration
     step: int  # iterations before this one
     stream: Stream  # addressed by (seed, nimg, phase) and the global rows of the micro-batch
-    report: Callable[[str, Tensor | float], None]  # statistics
+    report: Callable[[str, Tensor | float], None]  # report(name, values): enters the log as mean and spread; nothing reads it back
 
 
 class Task(Protocol):
@@ -49,4 +49,6 @@ class Task(Protocol):
         """What besides the networks must survive a resume."""
         ...
 
-    def load_state_dict(self, state: dict[str, float]) -> None: ...
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Continue where `state_dict` was taken."""
+        ...

@@ -39,8 +39,7 @@ class _LeakyRelu(torch.autograd.Function):
     """Leaky ReLU, in place, whose derivative is a constant mask.
 
     PyTorch's own knows no constant: its double backward sends a tensor of zeros through the whole forward graph, which nearly doubles the
-    cost of a
-    gradient penalty. The second derivative is zero almost everywhere, so the mask is detached here and that pass never happens.
+    cost of a gradient penalty. The second derivative is zero almost everywhere, so the mask is detached here and that pass never happens.
     """
 
     @staticmethod

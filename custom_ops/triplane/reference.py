@@ -31,8 +31,9 @@ def _sampled(planes: Tensor, points: Tensor, axes: Tensor) -> Tensor:
     with torch.autocast(points.device.type, enabled=False):  # a position in 16 bits would jump from texel to texel
         projected = points @ axes.to(points.dtype).reshape(p * 2, 3).t()
     grid = projected.view(n, m, p, 2).transpose(1, 2).reshape(n * p, m, 1, 2)
-    sampled = F.grid_sample(planes.reshape(n * p, c, h, w), grid.to(planes.dtype), mode='bilinear', padding_mode='zeros',
-    align_corners=False)
+    sampled = F.grid_sample(
+        planes.reshape(n * p, c, h, w), grid.to(planes.dtype), mode='bilinear', padding_mode='zeros', align_corners=False
+    )
     return sampled.view(n, p, c, m).mean(1)
 
 

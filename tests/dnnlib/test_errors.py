@@ -46,7 +46,6 @@ def test_exit_codes(kind, code, capsys, monkeypatch) -> None:
 
 def test_success_and_stops(capsys, monkeypatch) -> None:
     assert outcome(None, capsys, monkeypatch) == (0, '')
-    assert outcome(errors.StopNow('state saved', 143), capsys, monkeypatch) == (143, 'stopped: state saved\n')
     assert outcome(KeyboardInterrupt(), capsys, monkeypatch)[0] == 130
     assert outcome(SystemExit(3), capsys, monkeypatch) == (3, '')
 

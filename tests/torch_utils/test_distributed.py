@@ -87,6 +87,7 @@ def test_two_ranks_agree_and_stop_together(tmp_path) -> None:
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
+    assert 'Traceback' not in err and 'death signal' not in err, err
     assert sorted(out.splitlines()) == ['last words 0', 'last words 1']
     for rank, found in enumerate(ranks):
         assert found['means'] == [[[0.5] * 3] * 2, 5.0, [1.5, 1.5], [[0.0, 0.5], [0.0, 0.0]]]
@@ -103,6 +104,17 @@ def test_a_failing_rank_ends_the_job_with_its_exit_code(tmp_path) -> None:
         _, err = process.communicate(timeout=120)
     assert process.returncode == 70, err
     assert 'error: the loss is not finite\n' in err
+    assert 'Traceback' not in err, err
+
+
+def test_a_rank_that_dies_without_a_word_is_named(tmp_path) -> None:
+    with start(tmp_path, 'wait') as process:
+        ranks = wait_for([tmp_path / f'rank{rank}.json' for rank in range(2)], process)
+        os.kill(ranks[1]['pid'], signal.SIGKILL)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert 'error: rank 1 was killed by signal 9.' in err, err
+    assert not any(running(found['pid']) for found in ranks)
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,11 +109,3 @@ class Loader:
         # Addressed by the position alone, so that another batch size draws the same flips.
         stream = Stream(seed=self.seed, step=0, phase='data', rows=tuple(int(p) for p in positions))
         return stream.bernoulli('mirror', 0.5).cpu().numpy()
-
-
-def batches_in_order(dataset: ImageSet, batch_size: int, limit: int | None = None) -> Iterator[Batch]:
-    """Every item once (the first `limit`), in the order of the set, not mirrored: for metrics and pictures of real images."""
-    count = len(dataset) if limit is None else min(limit, len(dataset))
-    for start in range(0, count, batch_size):
-        indices = np.arange(start, min(start + batch_size, count), dtype=np.int64)
-        yield make_batch([dataset[int(i)] for i in indices], indices)

@@ -1,6 +1,5 @@
 """The generator: latent -> planes -> volume rendering -> picture. It caches nothing: planes once, then render as often as wanted."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -16,13 +15,13 @@ from training.networks.radiance import Radiance, RadianceConfig
 from training.networks.superres import Superres, SuperresConfig
 from training.networks.synthesis import Synthesis, SynthesisConfig
 from training.rendering.planes import PLANE_AXES
-from training.rendering.renderer import RenderingConfig, render
-
-Field = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
+from training.rendering.renderer import Field, RenderingConfig, render
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratorConfig:
+    """Sizes of the generator and of its parts; resolutions are pixels per side."""
+
     z_dim: int = 512
     w_dim: int = 512
     num_classes: int = 0  # 0: no class

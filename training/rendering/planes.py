@@ -7,8 +7,6 @@ height. A point p in box units ([-1, 1] inside the box) is looked up at (axes[p]
 import torch
 from torch import Tensor
 
-from dnnlib.errors import UsageError
-
 _X, _Y, _Z = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
 
 PLANE_AXES: dict[str, Tensor] = {
@@ -16,10 +14,3 @@ PLANE_AXES: dict[str, Tensor] = {
     # The released EG3D checkpoints: the third plane is (z, x), a transposed second plane, and y-z is never seen (acknowledged by its authors).
     'EG3D_2022': torch.tensor([(_X, _Y), (_X, _Z), (_Z, _X)]),
 }
-
-
-def plane_axes(name: str, device: torch.device | str = 'cpu') -> Tensor:
-    """The axes [P, 2, 3] of this name. Raises UsageError for a name that does not exist."""
-    if name not in PLANE_AXES:
-        raise UsageError(f"There are no plane axes called '{name}'; there are {', '.join(PLANE_AXES)}.")
-    return PLANE_AXES[name].to(device)

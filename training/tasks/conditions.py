@@ -21,6 +21,8 @@ class Conditions:
 
 
 class ConditionSource(Protocol):
+    """Where classes and cameras of generated images come from."""
+
     def sample(self, stream: Stream, device: torch.device) -> Conditions:
         """One condition for each row of the stream."""
         ...

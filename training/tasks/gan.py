@@ -28,6 +28,7 @@ from training.losses.density import Region, density_smoothness, neighbouring_poi
 from training.losses.gradient_penalty import r1_penalty
 from training.networks.discriminator import Discriminator
 from training.networks.generator3d import Generator3D
+from training.networks.outputs import Output
 from training.task import Moment, Phase
 from training.tasks.conditions import Conditions, ConditionSource
 
@@ -85,8 +86,6 @@ class GanTask:
         self._seen_ws: list[Tensor] = []  # of this iteration's micro-batches
         self._seen_signs: list[Tensor] = []
 
-    # ---- what the loop calls ----
-
     def terms(self, phase: Phase, batch: Batch, moment: Moment) -> Iterator[Tensor]:
         yield from self._generator_terms(batch, moment) if phase.trains == 'generator' else self._discriminator_terms(batch, moment)
 
@@ -105,8 +104,6 @@ class GanTask:
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         self.ada.load_state_dict(state)
-
-    # ---- generator ----
 
     def _generator_terms(self, batch: Batch, moment: Moment) -> Iterator[Tensor]:
         conditions = self.conditions.sample(moment.stream, batch.images.device)
@@ -160,8 +157,6 @@ class GanTask:
         points = neighbouring_points(stream, config.density_points, config.density_distance, box_side, config.density_region, planes.device)
         return density_smoothness(lambda p: self.generator.density(planes, p), points)
 
-    # ---- discriminator ----
-
     def _discriminator_terms(self, batch: Batch, moment: Moment) -> Iterator[Tensor]:
         conditions = self.conditions.sample(moment.stream, batch.images.device)
         with torch.no_grad():
@@ -176,7 +171,7 @@ class GanTask:
         image = batch.images.detach().requires_grad_(due)
         raw = self._raw_of_real(image, moment)
         seen: list[Tensor] = []
-        logits = self._judge(image, raw, batch.classes, batch.camera, moment, blur_raw=True, seen=seen)
+        logits = self._judge(image, raw, batch.classes, batch.camera, moment, is_real=True, seen=seen)
         real_loss = discriminator_loss_on_reals(logits)
         self._seen_signs.append(logits.detach().sign())
         moment.report('Loss/scores/real', logits)
@@ -195,15 +190,18 @@ class GanTask:
         classes: Tensor | None,
         camera: Camera | None,
         moment: Moment,
-        blur_raw: bool = False,
+        is_real: bool = False,
         seen: list[Tensor] | None = None,
     ) -> Tensor:
-        """Logits [N] of what the discriminator is shown: blurred (the raw image only if asked), augmented. `seen` receives those tensors."""
+        """Logits [N] of what the discriminator is shown: blurred, augmented. `seen` receives those tensors.
+
+        The raw companion is blurred for real images only, as in the published code.
+        """
         sigma = schedules.blur_sigma_px(moment.nimg, self.config.blur_sigma_px, self.config.blur_fade_kimg)
         image = blur(image, sigma)
-        if raw is not None and blur_raw:
+        if raw is not None and is_real:
             raw = blur(raw, sigma)
-        image, raw = self._augmented(image, raw, moment.stream.for_phase(f'{moment.stream.phase}/{"real" if blur_raw else "fake"}'))
+        image, raw = self._augmented(image, raw, moment.stream.for_phase(f'{moment.stream.phase}/{"real" if is_real else "fake"}'))
         if seen is not None:
             seen.extend(tensor for tensor in (image, raw) if tensor is not None)
         with autocast(self.config.precision_discriminator, image.device):
@@ -220,7 +218,7 @@ class GanTask:
         image, enlarged_raw = self.augment(pair, self.ada.p, stream).split(image.shape[1], dim=1)
         return image, F.interpolate(enlarged_raw, raw.shape[-2:], mode='bilinear', antialias=True)
 
-    def _raw_of_fake(self, fake) -> Tensor | None:
+    def _raw_of_fake(self, fake: Output) -> Tensor | None:
         return fake.image_raw if self.discriminator.config.see == 'dual' else None
 
     def _raw_of_real(self, image: Tensor, moment: Moment) -> Tensor | None:

@@ -33,9 +33,6 @@ def some(value):
     return torch.tensor([value], dtype=torch.float64)
 
 
-# ---- the pipe ----
-
-
 @pytest.mark.parametrize('name', AUGMENT_PRESETS)
 def test_nothing_happens_at_probability_zero(name):
     images = pictures()
@@ -116,9 +113,6 @@ def test_presets():
     on = {'xflip', 'rotate90', 'xint', 'scale', 'rotate', 'aniso', 'xfrac', 'brightness', 'contrast', 'lumaflip', 'hue', 'saturation'}
     assert AUGMENT_PRESETS['bgcfnc'] == replace(AugmentConfig(), **dict.fromkeys(on | {'imgfilter', 'noise', 'cutout'}, 1.0))
     assert AUGMENT_PRESETS['eg3d'] == AUGMENT_PRESETS['bgc'] == replace(AugmentConfig(), **dict.fromkeys(on, 1.0))
-
-
-# ---- geometry ----
 
 
 @pytest.mark.parametrize('mirrored', [False, True])
@@ -209,9 +203,6 @@ def test_sym_filters_are_orthogonal_to_their_shifts():
         assert taps.sum() == pytest.approx(math.sqrt(2))
 
 
-# ---- colour ----
-
-
 def test_luma_flip_undoes_itself_and_keeps_chroma():
     flip = luma_flip(torch.tensor([True]))
     torch.testing.assert_close(flip @ flip, torch.eye(4, dtype=torch.float64)[None])
@@ -243,9 +234,6 @@ def test_saturation_brightness_contrast():
 def test_recolouring_by_the_identity_is_exact():
     images = pictures(2, channels=6)
     assert torch.equal(recolour(images, torch.eye(4, dtype=torch.float64).repeat(2, 1, 1)), images)
-
-
-# ---- corruption ----
 
 
 def test_filter_bank_is_complete_and_ordered():

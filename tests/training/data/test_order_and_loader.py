@@ -9,7 +9,7 @@ import torch
 from dnnlib.errors import DataError
 from training.data.archive import open_dataset
 from training.data.item import Batch, Item
-from training.data.loader import Loader, LoaderConfig, batches_in_order, make_batch
+from training.data.loader import Loader, LoaderConfig, make_batch
 from training.data.order import sample_indices
 from training.data.toyworld.poses import Pose, camera25
 from training.data.toyworld.world import Toyworld, ToyworldConfig, draw_image, view_of
@@ -101,10 +101,3 @@ def test_all_or_none_have_a_camera() -> None:
         make_batch([Item(image, None, None), Item(image, None, camera25(Pose(0, 0)))], np.arange(2))
     with pytest.raises(DataError, match='1 of 2 items have no class'):
         make_batch([Item(image, 1, None), Item(image, None, None)], np.arange(2))
-
-
-def test_in_order() -> None:
-    dataset = open_dataset('synthetic:car?resolution=8&count=10')
-    batches = list(batches_in_order(dataset, 4, limit=9))
-    assert np.concatenate([b.indices for b in batches]).tolist() == list(range(9))
-    assert [len(b) for b in batches] == [4, 4, 1]

@@ -37,12 +37,6 @@ def about_x(turns: float) -> Frame:
     return ((1.0, 0.0, 0.0), (0.0, c, s), (0.0, -s, c))
 
 
-def about_y(turns: float) -> Frame:
-    """Axes turned about y: positive turns move the front (+z) towards +x."""
-    c, s = cos_sin_turns(turns)
-    return ((c, 0.0, -s), (0.0, 1.0, 0.0), (s, 0.0, c))
-
-
 def about_z(turns: float) -> Frame:
     """Axes turned about z: positive turns move +x towards the top (+y)."""
     c, s = cos_sin_turns(turns)
