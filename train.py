@@ -113,6 +113,8 @@ def configured(options: dict) -> TrainingConfig:
     if options['preset'] is None:
         raise UsageError(f'Which preset? Give --cfg with one of {", ".join(PRESETS)}, or --resume with a run folder.')
     config = find_preset(options['preset'])
+    if options['strength'] is not None and (options['aug'] or config.ada.mode) == 'noaug':
+        raise UsageError('--p is the strength of augmentation, and there is none here. Add --aug ada or --aug fixed.')
     flags = {
         'data.path': options['data'],
         'data.mirror': options['mirror'],

@@ -63,7 +63,7 @@ def test_a_run_leaves_what_people_look_for(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_saves_and_resume_ends_where_an_uninterrupted_run_ends(tmp_path: Path) -> None:
-    length = ('--kimg', '0.12')
+    length = ('--kimg', '0.4')
     whole = run('--cfg', 'demo', *TINY, *length, '--outdir', 'whole', cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
 
@@ -92,6 +92,7 @@ MISTAKES = {
     'unknown setting': (['--cfg', 'demo', '--set', 'gan.r1_gama=5'], 64, "Did you mean 'gan.r1_gamma'"),
     'ill-typed setting': (['--cfg', 'demo', '--set', 'gan.r1_gamma=high'], 64, 'gan.r1_gamma'),
     'negative weight': (['--cfg', 'demo', '--gamma', '-1'], 64, 'negative'),
+    'strength of nothing': (['--cfg', 'demo', '--p', '0.3'], 64, '--aug'),
     'no data': (['--cfg', 'photos'], 64, '--data'),
     'data not there': (['--cfg', 'photos', '--data', 'nowhere.zip'], 66, 'nowhere.zip'),
     'cameras wanted, none there': (['--cfg', 'ffhq', '--data', 'plain', '--metrics', 'none'], 65, 'cameras'),

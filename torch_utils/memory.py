@@ -21,5 +21,5 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     mallopt.argtypes, mallopt.restype = [ctypes.c_int, ctypes.c_int], ctypes.c_int
-    settings = ((_M_MMAP_THRESHOLD, _KEEP_FREE_BYTES), (_M_TRIM_THRESHOLD, _KEEP_FREE_BYTES), (_M_TOP_PAD, _TOP_PAD_BYTES))
-    return all(mallopt(parameter, value) == 1 for parameter, value in settings)
+    settings = ((_M_TRIM_THRESHOLD, _KEEP_FREE_BYTES), (_M_TOP_PAD, _TOP_PAD_BYTES), (_M_MMAP_THRESHOLD, _KEEP_FREE_BYTES))
+    return all(mallopt(parameter, value) == 1 for parameter, value in settings)  # the last one is what some C libraries refuse

@@ -146,10 +146,13 @@ def _photos64() -> TrainingConfig:
 
 
 def _ffhq() -> TrainingConfig:
-    """EG3D at its published size (arXiv 2112.07945, sections 4 and 5), with correct plane axes and R1 on the real image."""
+    """EG3D at its published size (arXiv 2112.07945, sections 4 and 5), first stage, with correct plane axes and R1 on the real image.
+
+    The published data sets already hold mirrored copies, so images are not mirrored again.
+    """
     return TrainingConfig(
         preset='ffhq',
-        data=DataConfig(mirror=True, use_classes=False),
+        data=DataConfig(use_classes=False),
         generator=GeneratorConfig(
             conditions_on_camera=True,
             image_resolution=512,
@@ -179,7 +182,6 @@ def _shapenet() -> TrainingConfig:
     return replace(
         base,
         preset='shapenet',
-        data=DataConfig(mirror=False, use_classes=False),
         generator=replace(
             base.generator,
             conditions_on_camera=False,

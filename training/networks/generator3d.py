@@ -37,6 +37,8 @@ class GeneratorConfig:
     def __post_init__(self) -> None:
         if min(self.z_dim, self.w_dim, self.image_resolution, self.render_resolution) < 1 or self.num_classes < 0:
             raise UsageError('generator: z_dim, w_dim, image_resolution and render_resolution must be at least 1, num_classes at least 0')
+        if self.rendering.view_dependent:
+            raise UsageError('generator.rendering.view_dependent: this decoder ignores directions, so asking for them would only cost memory')
         if self.superres is not None:
             self.superres.layout(self.render_resolution, self.image_resolution)
         elif self.image_resolution != self.render_resolution:
