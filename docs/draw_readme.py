@@ -31,8 +31,9 @@ TITLE_PX = 16
 @click.option('--dest', required=True, type=click.Path(path_type=Path), help='Picture to write.')
 @click.option('--zoom', default=2, help='Screen pixels per pixel.')
 @click.option('--orbit-seed', default=0, help='Seed that is seen from all sides (or, without labelled cameras, from a fan of 60 degrees).')
+@click.option('--reals/--no-reals', 'show_reals', default=True, help='Whether to show real pictures; photographs have owners.')
 @torch.no_grad()
-def main(run: str, data: str | None, dest: Path, zoom: int, orbit_seed: int) -> None:
+def main(run: str, data: str | None, dest: Path, zoom: int, orbit_seed: int, show_reals: bool) -> None:
     """Five strips: real pictures, generated ones, their depth, one scene from many sides, and its depth."""
     generator, snapshot = load_generator(run)
     reals = open_dataset(data or snapshot.config.data.path)
@@ -46,8 +47,8 @@ def main(run: str, data: str | None, dest: Path, zoom: int, orbit_seed: int) -> 
     z = latents([orbit_seed], generator.z_dim).expand(COLUMNS, -1)
     classes = None if chosen is None else chosen[:1].expand(COLUMNS)
     orbit = look_at_scene(generator, make_scene(generator, z, classes, front.camera()), around)
-    strips = {
-        'real': np.stack([reals[i].image.transpose(1, 2, 0) for i in real_rows(reals, chosen)]),
+    strips = {'real': np.stack([reals[i].image.transpose(1, 2, 0) for i in real_rows(reals, chosen)])} if show_reals else {}
+    strips |= {
         'generated': to_pictures(output.image),
         'depth': depth_pictures(output.depth, output.opacity),
         'one scene, seen from different sides': to_pictures(orbit.image),

@@ -32,7 +32,7 @@ _DEVICES = ('cpu', 'cuda', 'mps')
 
 # torchrun, without its own tracebacks: a rank has said what went wrong, and a signal is not a fault. A rank that died wordlessly is named.
 _AGENT = """
-import logging, sys
+import logging, os, sys
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main
@@ -40,12 +40,16 @@ logging.disable(logging.CRITICAL)
 try:
     main(sys.argv[1:])
 except SignalException as stopped:
-    sys.exit(128 + stopped.sigval)
+    code = 128 + stopped.sigval
 except ChildFailedError as failed:
     for rank, failure in failed.failures.items():
         if failure.exitcode < 0:
             print(f'error: rank {rank} was killed by signal {-failure.exitcode}.', file=sys.stderr)
-    sys.exit(1)
+    code = 1
+else:
+    code = 0
+sys.stderr.flush()
+os._exit(code)  # like the ranks, it must not be aborted by its own threads while it finalises
 """
 
 
