@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from dnnlib.errors import UsageError
 from training.augment.controller import AdaConfig
 from training.augment.pipe import AUGMENT_PRESETS, AugmentConfig
 from training.cameras.distributions import LawConfig
@@ -29,6 +30,20 @@ class MetricsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MonitorsConfig:
+    """How often training looks for failures that no loss shows (monitors.py), and at how many generated images."""
+
+    every_kimg: float = 20.0  # 0: never
+    images: int = 100
+
+    def __post_init__(self) -> None:
+        if self.every_kimg < 0 or self.images < 8:
+            raise UsageError(
+                f'monitors.every_kimg cannot be negative and monitors.images must be at least 8; found {self.every_kimg} and {self.images}.'
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingConfig:
     """What `training_options.json` and the header of every weights file hold."""
 
@@ -44,3 +59,4 @@ class TrainingConfig:
     discriminator_optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(learning_rate=0.002))
     loop: LoopConfig = field(default_factory=LoopConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    monitors: MonitorsConfig = field(default_factory=MonitorsConfig)

@@ -6,7 +6,7 @@ from dnnlib.errors import UsageError, did_you_mean
 from training.augment.controller import AdaConfig
 from training.augment.pipe import AUGMENT_PRESETS
 from training.cameras.distributions import Gaussian
-from training.config import DataConfig, MetricsConfig, TrainingConfig
+from training.config import DataConfig, MetricsConfig, MonitorsConfig, TrainingConfig
 from training.loop import LoopConfig, OptimiserConfig
 from training.networks.discriminator import DiscriminatorConfig
 from training.networks.generator3d import GeneratorConfig
@@ -78,6 +78,7 @@ def _demo() -> TrainingConfig:
         discriminator_optimiser=OptimiserConfig(learning_rate=0.002),
         loop=LoopConfig(kimg=16.0, batch=16, tick_kimg=0.5, snapshot_ticks=8, ema_half_life_kimg=3.0, ema_ramp_up=0.1),
         metrics=MetricsConfig(names=('fd_photo',), num=500),
+        monitors=MonitorsConfig(every_kimg=2.0),
     )
 
 
@@ -127,6 +128,7 @@ def _photos() -> TrainingConfig:
         discriminator_optimiser=OptimiserConfig(learning_rate=0.002),
         loop=LoopConfig(kimg=200.0, batch=16, tick_kimg=1.0, snapshot_ticks=5, ema_half_life_kimg=5.0, ema_ramp_up=0.1),
         metrics=MetricsConfig(names=('fd_photo',), num=1000),
+        monitors=MonitorsConfig(every_kimg=5.0),
     )
 
 

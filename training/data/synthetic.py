@@ -3,7 +3,8 @@
     synthetic:car?poses=wide&background=white&resolution=32&count=3000&seed=0
 
 Before the question mark: `toyworld8` (all eight classes) or class names with commas. After it, all optional: poses (wide, narrow, uniform,
-sphere), background (white, env), resolution, count, seed. The same name gives the same bits everywhere, and picture i of a longer set is
+sphere), background (white, env, photo, clutter), style (plain, carved), resolution, count, seed, cameras (true; shuffled gives every picture the
+camera of another one: labels of the right law that say nothing, the control of experiments). The same name gives the same bits everywhere, and picture i of a longer set is
 picture i of a shorter one.
 """
 
@@ -13,6 +14,7 @@ import hashlib
 from dataclasses import dataclass, fields
 
 from dnnlib.errors import UsageError, did_you_mean
+from torch_utils.rng import permutation
 from training.data.image_set import ImageSet
 from training.data.item import Item
 from training.data.labels import Label
@@ -23,6 +25,8 @@ PREFIX = 'synthetic:'
 ALL_CLASSES = 'toyworld8'
 # Raised whenever the bits change, so that a run is not resumed on other pictures.
 BITS = 1
+CAMERAS = ('true', 'shuffled')
+WORDS = ('poses', 'background', 'style', 'cameras')  # values that are not numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +39,12 @@ class SyntheticConfig:
     resolution: int = 32
     count: int = 8000
     seed: int = 0
+    style: str = 'plain'
+    cameras: str = 'true'
 
     def __post_init__(self) -> None:
+        if self.cameras not in CAMERAS:
+            raise UsageError(f'A synthetic set cannot have cameras={self.cameras}; there are {", ".join(CAMERAS)}.{did_you_mean(self.cameras, CAMERAS)}')
         limits = (('resolution', self.resolution, 4, 1024), ('count', self.count, 1, 100_000_000), ('seed', self.seed, 0, 2**63))
         for what, value, low, high in limits:
             if not low <= value <= high:
@@ -60,7 +68,7 @@ def parse_spec(spec: str) -> SyntheticConfig:
             raise UsageError(f'{spec!r}: unknown key {key!r}; known are {", ".join(known)}.{did_you_mean(key, known)}')
         if not equals or not value or key in values:
             raise UsageError(f'{spec!r}: {pair!r} must be key=value, each key once.')
-        values[key] = value if key in ('poses', 'background') else _whole_number(spec, key, value)
+        values[key] = value if key in WORDS else _whole_number(spec, key, value)
     names = tuple(CATALOGUE) if classes == ALL_CLASSES else tuple(classes.split(','))
     for name in names:
         if name not in CATALOGUE:
@@ -91,6 +99,7 @@ class SyntheticImages(ImageSet):
         self.num_classes = len(config.classes) if len(config.classes) > 1 else 0
         self.class_names = config.classes if len(config.classes) > 1 else ()
         self.has_cameras = True
+        self._camera_of = permutation(config.seed, 0, config.count) if config.cameras == 'shuffled' else None
 
     @classmethod
     def from_spec(cls, spec: str) -> SyntheticImages:
@@ -107,7 +116,7 @@ class SyntheticImages(ImageSet):
         return Item(self.world.image(index, self.resolution), label.class_id, label.camera25)
 
     def label(self, index: int) -> Label:
-        return Label(self.world.class_id(index) if self.num_classes else None, self.world.camera25(index))
+        return Label(self.world.class_id(index) if self.num_classes else None, self.world.camera25(index if self._camera_of is None else int(self._camera_of[index])))
 
     def fingerprint(self) -> str:
         return hashlib.sha256(f'{self.config.spec()}#{BITS}'.encode()).hexdigest()

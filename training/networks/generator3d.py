@@ -1,7 +1,9 @@
 """The generator: latent -> planes -> volume rendering -> picture. It caches nothing: planes once, then render as often as wanted."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from dnnlib.errors import UsageError
@@ -33,6 +35,8 @@ class GeneratorConfig:
     radiance: RadianceConfig = field(default_factory=RadianceConfig)
     rendering: RenderingConfig = field(default_factory=RenderingConfig)
     superres: SuperresConfig | None = field(default_factory=SuperresConfig)  # None: the picture is the raw render
+    # 'flat': the field's colours on the plane z = 0, whatever the camera: a 2-D generator of the same size, for comparison.
+    picture: Literal['rendered', 'flat'] = 'rendered'
 
     def __post_init__(self) -> None:
         if min(self.z_dim, self.w_dim, self.image_resolution, self.render_resolution) < 1 or self.num_classes < 0:
@@ -111,12 +115,28 @@ class Generator3D(nn.Module):
     ) -> Output:
         """Cast resolution^2 rays (None: config.render_resolution) per camera. Without a stream the result is deterministic."""
         side = resolution or self.config.render_resolution
-        rendered = render(self.field(planes), rays(camera, side), self.config.rendering, stream)
-        features, depth, opacity = (picture(t, side) for t in (rendered.features, rendered.depth, rendered.opacity))
+        if self.config.picture == 'flat':
+            features = self._flat(planes, side)
+            at = camera.origins.norm(dim=-1)[:, None, None, None].expand(-1, 1, side, side)
+            depth, opacity = at, torch.ones_like(at)
+        else:
+            features, depth, opacity = self._rendered(planes, camera, side, stream)
         image = image_raw = features[:, :3]
         if self.superres is not None:
             image, image_raw = self.superres(image_raw, features, ws[:, -1], stream)
         return Output(image, image_raw, depth, opacity)
+
+    def _rendered(self, planes: Tensor, camera: Camera, side: int, stream: Stream | None) -> tuple[Tensor, Tensor, Tensor]:
+        rendered = render(self.field(planes), rays(camera, side), self.config.rendering, stream)
+        features, depth, opacity = (picture(t, side) for t in (rendered.features, rendered.depth, rendered.opacity))
+        return features, depth, opacity
+
+    def _flat(self, planes: Tensor, side: int) -> Tensor:
+        """Features [N, F, side, side] in [-1, 1] at the points of the plane z = 0, as large as the box."""
+        at = ((torch.arange(side, device=planes.device) + 0.5) / side - 0.5) * self.config.rendering.box_side
+        down, across = torch.meshgrid(-at, at, indexing='ij')
+        points = torch.stack([across, down, torch.zeros_like(across)], dim=-1).reshape(1, -1, 3)
+        return picture(self.field(planes)(points.expand(len(planes), -1, -1))[1] * 2 - 1, side)
 
     def forward(
         self, z: Tensor, classes: Tensor | None = None, camera: Camera | None = None, *, conditioning_camera: Camera | None = None,
