@@ -28,8 +28,10 @@ MAY_IMPORT = {
     'training.schedules': set(),
     'training.loop': {'training.task', 'training.schedules', 'training.data', 'torch_utils', 'dnnlib'},
     'training': {'training', 'torch_utils', 'custom_ops', 'dnnlib', 'metrics'},
-    'metrics': {'metrics', 'training.data', 'torch_utils', 'dnnlib'},
+    # Metrics know images, cameras and the geometry of pixels, never a network.
+    'metrics': {'metrics', 'training.data', 'training.cameras', 'training.rendering.reproject', 'torch_utils', 'dnnlib'},
     'importers': {'importers', 'training', 'torch_utils', 'dnnlib'},
+    'experiments': {'experiments', 'training', 'metrics', 'torch_utils', 'dnnlib'},
     'benchmarks': {'benchmarks', 'training', 'metrics', 'torch_utils', 'custom_ops', 'dnnlib'},
 }
 
