@@ -1,0 +1,254 @@
+"""Every number that is reported of a subject, by name: what it is computed from, how it may be resampled, and whether more is better.
+
+A statistic is a function of a reference and of columns of the evidence (evidence.py); its definition, source and limits stand in the docstring
+of the file that it calls. Where it cannot be measured it says so and why.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from metrics.classes import class_agreement, class_histogram, mode_histogram
+from metrics.duplicates import diversity, duplicate_fraction
+from metrics.evidence import NOVEL_TURNS_DEG, Evidence
+from metrics.frechet import frechet_distance
+from metrics.intervals import Interval, bootstrap, seed_interval
+from metrics.kernel import KernelConfig, kernel_distance
+from metrics.measurable import NotMeasurable
+from metrics.memorising import memorising_auc
+from metrics.moments import Moments
+from metrics.pose_accuracy import pose_accuracy
+from metrics.pose_distribution import circular_std_deg, pose_distribution
+from metrics.pose_response import pose_response
+from metrics.precision_recall import PrecisionRecallConfig, precision_recall
+from metrics.vendi import vendi
+
+NEIGHBOURS = PrecisionRecallConfig(neighbours=5, density_neighbours=5)
+MOST_NEIGHBOURS = 1500  # images a side for precision, recall, density and coverage, which depend on the number
+FEWEST_RIGHT = 0.7  # share of pairs whose class is right, below which reading their pose means nothing (EVALUATION, section 8)
+NUM_CLASSES, NUM_MODES = 8, 3
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Held-out real data, seen by the same readers; `training`: photo features of images that the subject learned from, for memorising."""
+
+    real: Evidence
+    training: np.ndarray | None = None
+
+    @cached_property
+    def photo(self) -> Moments:
+        """Moments of the real images' photo features."""
+        return Moments.of(self.real.columns('images', ('photo',))[0])
+
+    @cached_property
+    def oracle(self) -> Moments:
+        """Moments of the real images' oracle features."""
+        return Moments.of(self.real.columns('images', ('oracle',))[0])
+
+    def column(self, table: str, name: str) -> np.ndarray:
+        """A column of the real evidence. Raises NotMeasurable."""
+        return self.real.columns(table, (name,))[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """measure(reference, *columns) -> float; raises NotMeasurable.
+
+    resampling: 'rows' may be drawn again with replacement; 'centred': so, but the statistic rises with repeated rows and its interval is moved
+    back; 'none': repeated rows would make it another statistic, so that only several training seeds give it an interval.
+    better: 'real' means: as near as possible to the real value.
+    """
+
+    caption: str
+    better: Literal['higher', 'lower', 'real']
+    table: str
+    columns: tuple[str, ...]
+    measure: Callable[..., float]
+    resampling: Literal['rows', 'centred', 'none'] = 'rows'
+    draws: int = 1000
+
+    def of(self, evidence: Evidence, reference: Reference) -> float:
+        """The value. Raises NotMeasurable with the reason."""
+        return float(self.measure(reference, *evidence.columns(self.table, self.columns)))
+
+    def interval(self, runs: Sequence[Evidence], reference: Reference, seed: int = 0) -> Interval:
+        """The mean over runs with its 95 % interval, over rows and runs. Raises NotMeasurable."""
+        groups = [run.columns(self.table, self.columns) for run in runs]
+        if self.resampling == 'none':
+            return seed_interval([self.measure(reference, *group) for group in groups])
+        return bootstrap(
+            lambda *columns: self.measure(reference, *columns), groups, draws=self.draws, seed=seed, centred=self.resampling == 'centred'
+        )
+
+
+def measure_all(evidence: Evidence, reference: Reference, names: Sequence[str] | None = None) -> dict[str, float | str]:
+    """Every statistic (or those named) of one subject: a number, or the sentence 'not measurable here: ...'."""
+    found: dict[str, float | str] = {}
+    for name in STATISTICS if names is None else names:
+        try:
+            found[name] = STATISTICS[name].of(evidence, reference)
+        except NotMeasurable as why:
+            found[name] = f'not measurable here: {why}'
+    return found
+
+
+def _mean(reference: Reference, values: np.ndarray) -> float:
+    """Mean of the values that could be measured."""
+    return float(_known(values).mean())
+
+
+def _median(reference: Reference, values: np.ndarray) -> float:
+    return float(np.median(_known(values)))
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, dtype=np.float64)
+    known = values[np.isfinite(values)]
+    if len(known) < max(2, 0.1 * len(values)):
+        raise NotMeasurable(f'only {len(known)} of {len(values)} images have enough object pixels')
+    return known
+
+
+def _frechet(which: Literal['photo', 'oracle']) -> Callable[..., float]:
+    return lambda reference, features: frechet_distance(getattr(reference, which), Moments.of(features))
+
+
+def _kernel(reference: Reference, features: np.ndarray) -> float:
+    return kernel_distance(reference.column('images', 'photo'), features, KernelConfig(subsets=10, subset_size=750)).value
+
+
+def _neighbours(field: str) -> Callable[..., float]:
+    def measure(reference: Reference, features: np.ndarray) -> float:
+        real = reference.column('images', 'oracle')
+        size = min(MOST_NEIGHBOURS, len(real), len(features))
+        return getattr(precision_recall(real[:size], features[:size], NEIGHBOURS), field)
+
+    return measure
+
+
+def _memorising(reference: Reference, features: np.ndarray) -> float:
+    if reference.training is None:
+        raise NotMeasurable('there are no training images to compare with')
+    held_out = reference.column('images', 'photo')
+    size = min(len(held_out), len(reference.training))
+    return memorising_auc(features, reference.training[:size], held_out[:size])
+
+
+def _class_kl(reference: Reference, predicted: np.ndarray) -> float:
+    return class_histogram(predicted, NUM_CLASSES, reference.column('images', 'class')).kl
+
+
+def _classes_present(reference: Reference, predicted: np.ndarray) -> float:
+    return class_histogram(predicted, NUM_CLASSES, reference.column('images', 'class')).present
+
+
+def _mode_kl(reference: Reference, classes: np.ndarray, modes: np.ndarray) -> float:
+    return mode_histogram(classes, modes, NUM_MODES, *reference.real.columns('images', ('class', 'mode')))
+
+
+def _poses(field: str) -> Callable[..., float]:
+    def measure(reference: Reference, azimuth: np.ndarray, elevation: np.ndarray) -> float:
+        return getattr(pose_distribution(azimuth, elevation, *reference.real.columns('images', ('azimuth', 'elevation'))), field)
+
+    return measure
+
+
+def _pose_errors(field: str) -> Callable[..., float]:
+    return lambda reference, read, asked: getattr(pose_accuracy(read, asked), field)
+
+
+def _response(field: str) -> Callable[..., float]:
+    def measure(reference: Reference, commanded: np.ndarray, response: np.ndarray, right: np.ndarray) -> float:
+        if right.mean() < FEWEST_RIGHT:
+            raise NotMeasurable(f'only {right.mean():.0%} of the pictures are recognised as what they should show, so their poses mean nothing')
+        return getattr(pose_response(commanded, response), field)
+
+    return measure
+
+
+def _relative_thickness(reference: Reference, values: np.ndarray) -> float:
+    return _mean(reference, values) / _mean(reference, reference.column('shapes', 'thickness'))
+
+
+def _inside_out(reference: Reference, correlation: np.ndarray) -> float:
+    return float((_known(correlation) < 0).mean())
+
+
+def _novel(turn: int) -> Callable[..., float]:
+    def measure(reference: Reference, features: np.ndarray) -> float:
+        return frechet_distance(Moments.of(reference.column('novel', str(turn))), Moments.of(features))
+
+    return measure
+
+
+def _identical(reference: Reference, values: np.ndarray) -> float:
+    return float(np.mean(values))
+
+
+_RESPONSE = ('commanded_deg', 'response_deg', 'right_class')
+
+STATISTICS: Mapping[str, Statistic] = {
+    'finite': Statistic('share of images without NaN or infinity', 'higher', 'images', ('finite',), _identical),
+    'fd_photo': Statistic('Frechet distance, photo features', 'lower', 'images', ('photo',), _frechet('photo'), 'centred', 100),
+    'kd_photo': Statistic('kernel distance, photo features', 'lower', 'images', ('photo',), _kernel, 'none'),
+    'fd_oracle': Statistic('Frechet distance, oracle features', 'lower', 'images', ('oracle',), _frechet('oracle'), 'centred', 100),
+    'precision': Statistic('precision, oracle features', 'higher', 'images', ('oracle',), _neighbours('precision'), 'none'),
+    'recall': Statistic('recall', 'higher', 'images', ('oracle',), _neighbours('recall'), 'none'),
+    'density': Statistic('density', 'higher', 'images', ('oracle',), _neighbours('density'), 'none'),
+    'coverage': Statistic('coverage', 'higher', 'images', ('oracle',), _neighbours('coverage'), 'none'),
+    'vendi': Statistic('Vendi score, photo features', 'real', 'images', ('photo',), lambda reference, features: vendi(features), 'none'),
+    'duplicates': Statistic('share of images that repeat another', 'lower', 'images', ('photo',), lambda _, f: duplicate_fraction(f), 'none'),
+    'diversity': Statistic(
+        'nearest other image of the class', 'real', 'images', ('photo', 'class'), lambda _, f, c: diversity(f, c).nearest, 'none'
+    ),
+    'memorising': Statistic('share nearer to a training than to a held-out image', 'lower', 'images', ('photo',), _memorising, 'none'),
+    'class_accuracy': Statistic(
+        'images of the class that was asked for', 'higher', 'images', ('class', 'asked_class'), lambda _, read, asked: class_agreement(read, asked)
+    ),
+    'class_kl': Statistic('KL of the histogram of classes', 'lower', 'images', ('class',), _class_kl),
+    'classes_present': Statistic('classes above 2 %', 'higher', 'images', ('class',), _classes_present, 'none'),
+    'mode_kl': Statistic('KL of the colour modes within classes', 'lower', 'images', ('class', 'mode'), _mode_kl),
+    'sw_raw': Statistic('sliced Wasserstein distance of poses', 'lower', 'images', ('azimuth', 'elevation'), _poses('raw'), 'centred', 100),
+    'sw_aligned': Statistic(
+        'the same after one global turn', 'lower', 'images', ('azimuth', 'elevation'), _poses('aligned'), 'centred', 100
+    ),
+    'pose_spread': Statistic(
+        'circular spread of azimuth, degrees', 'real', 'images', ('azimuth',), lambda _, azimuth: circular_std_deg(azimuth)
+    ),
+    'pose_js': Statistic('Jensen-Shannon divergence of binned poses', 'lower', 'images', ('azimuth', 'elevation'), _poses('js'), 'none'),
+    'pose_error': Statistic(
+        'median azimuth error, degrees', 'lower', 'images', ('azimuth', 'asked_azimuth'), _pose_errors('median_deg'), draws=200
+    ),
+    'pose_flips': Statistic(
+        'share of azimuth errors above 90 degrees', 'lower', 'images', ('azimuth', 'asked_azimuth'), _pose_errors('flips'), draws=200
+    ),
+    'alignment': Statistic('|mean exp i(read - asked)|', 'higher', 'images', ('azimuth', 'asked_azimuth'), _pose_errors('alignment'), draws=200),
+    'slope': Statistic('pose-response slope', 'real', 'pairs', _RESPONSE, _response('slope')),
+    'slope_trimmed': Statistic('share of pairs trimmed', 'lower', 'pairs', _RESPONSE, _response('trimmed')),
+    'thickness': Statistic('thickness ratio of depth', 'real', 'shapes', ('thickness',), _mean),
+    'thickness_relative': Statistic('thickness, times the real one', 'real', 'shapes', ('thickness',), _relative_thickness),
+    'depth_std': Statistic('spread of object depth, world units', 'real', 'shapes', ('depth_std',), _mean),
+    'object_share': Statistic('share of object pixels', 'real', 'shapes', ('object_share',), _identical),
+    'depth_r': Statistic("correlation with the oracle's depth", 'higher', 'shapes', ('correlation',), _median),
+    'depth_residual': Statistic('what is left after scale and shift', 'lower', 'shapes', ('residual',), _median),
+    'depth_scale': Statistic('fitted scale of depth', 'real', 'shapes', ('scale',), _median),
+    'depth_std_ratio': Statistic('spread of depth, times the oracle\'s', 'real', 'shapes', ('std_ratio',), _median),
+    'normals': Statistic('median angle between normals, degrees', 'lower', 'shapes', ('normals_deg',), _median),
+    'hollow': Statistic('share of inside-out depth images', 'lower', 'shapes', ('correlation',), _inside_out),
+    'hollow_agreement': Statistic('agreement of the sense of normals', 'higher', 'shapes', ('agreement',), _median),
+    'nfs_frame': Statistic('non-flatness of the frame', 'real', 'shapes', ('nfs_frame',), _mean),
+    'nfs_object': Statistic('non-flatness of the object', 'real', 'shapes', ('nfs_object',), _mean),
+    'reprojection': Statistic('colour change of points seen twice, of 255', 'lower', 'pairs', ('l1',), _mean),
+    'reprojection_coverage': Statistic('share of points seen twice', 'real', 'pairs', ('covered',), _mean),
+    'view_cosine': Statistic('agreement of features between views', 'real', 'pairs', ('cosine',), _identical),
+    'view_class': Statistic('views of one class', 'higher', 'pairs', ('same_class',), _identical),
+    'view_mode': Statistic('views of one colour mode', 'higher', 'pairs', ('same_mode',), _identical),
+    **{
+        f'fd_turned_{turn}': Statistic(f'Frechet distance, turned by {turn} degrees', 'lower', 'novel', (str(turn),), _novel(turn), 'centred', 100)
+        for turn in NOVEL_TURNS_DEG
+    },
+}
