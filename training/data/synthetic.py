@@ -3,15 +3,16 @@
     synthetic:car?poses=wide&background=white&resolution=32&count=3000&seed=0
 
 Before the question mark: `toyworld8` (all eight classes) or class names with commas. After it, all optional: poses (wide, narrow, uniform,
-sphere), background (white, env, photo, clutter), style (plain, carved), resolution, count, seed, cameras (true; shuffled gives every picture the
-camera of another one: labels of the right law that say nothing, the control of experiments). The same name gives the same bits everywhere, and picture i of a longer set is
-picture i of a shorter one.
+sphere), background (white, env, photo, texture, clutter), style (plain, carved), resolution, count, seed, cameras (true; shuffled gives
+every picture the camera of another one: labels of the right law that say nothing, the control of experiments), and with background=photo,
+there alone and required, photos: the zip or folder of photographs, a path with anything in it but '&'. The same name gives the same bits
+everywhere, and picture i of a longer set is picture i of a shorter one (shuffled cameras, which are shuffled within the set, aside).
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from dnnlib.errors import UsageError, did_you_mean
 from torch_utils.rng import permutation
@@ -26,7 +27,7 @@ ALL_CLASSES = 'toyworld8'
 # Raised whenever the bits change, so that a run is not resumed on other pictures.
 BITS = 1
 CAMERAS = ('true', 'shuffled')
-WORDS = ('poses', 'background', 'style', 'cameras')  # values that are not numbers
+WORDS = ('poses', 'background', 'style', 'cameras', 'photos')  # values that are not numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +42,29 @@ class SyntheticConfig:
     seed: int = 0
     style: str = 'plain'
     cameras: str = 'true'
+    photos: str = ''
 
     def __post_init__(self) -> None:
         if self.cameras not in CAMERAS:
-            raise UsageError(f'A synthetic set cannot have cameras={self.cameras}; there are {", ".join(CAMERAS)}.{did_you_mean(self.cameras, CAMERAS)}')
+            raise UsageError(
+                f'A synthetic set cannot have cameras={self.cameras}; there are {", ".join(CAMERAS)}.{did_you_mean(self.cameras, CAMERAS)}'
+            )
+        if self.background == 'photo' and not self.photos:
+            raise UsageError('A synthetic set with background=photo needs photographs: add photos=PATH, or take background=texture.')
+        if self.photos and self.background != 'photo':
+            raise UsageError(f'A synthetic set with background={self.background} has no use for photos=; take background=photo.')
+        if '&' in self.photos:
+            raise UsageError(f"photos={self.photos}: the path of the photographs must not contain '&', which ends a value.")
         limits = (('resolution', self.resolution, 4, 1024), ('count', self.count, 1, 100_000_000), ('seed', self.seed, 0, 2**63))
         for what, value, low, high in limits:
             if not low <= value <= high:
                 raise UsageError(f'A synthetic set cannot have {what}={value}; it must lie in {low} .. {high}.')
 
     def spec(self) -> str:
-        """The full name of the set."""
+        """The full name of the set; photos is in it only where it is needed."""
         classes = ALL_CLASSES if self.classes == tuple(CATALOGUE) else ','.join(self.classes)
-        values = '&'.join(f'{f.name}={getattr(self, f.name)}' for f in fields(self) if f.name != 'classes')
+        named = [f.name for f in fields(self) if f.name != 'classes' and (f.name != 'photos' or self.photos)]
+        values = '&'.join(f'{name}={getattr(self, name)}' for name in named)
         return f'{PREFIX}{classes}?{values}'
 
 
@@ -88,12 +99,13 @@ def _whole_number(spec: str, key: str, value: str) -> int:
 class SyntheticImages(ImageSet):
     """Pictures of toyworld, drawn when asked for (about a millisecond each at 32x32). `.world` and `.config` lead to the truth.
 
-    A set of a single class has no class labels.
+    A set of a single class has no class labels. `photos`: the opened set `config.photos`, if there is one.
     """
 
-    def __init__(self, config: SyntheticConfig) -> None:
+    def __init__(self, config: SyntheticConfig, photos: ImageSet | None = None) -> None:
         self.config = config
-        self.world = Toyworld(ToyworldConfig(config.classes, config.poses, config.background, config.seed))
+        self._photos = photos
+        self.world = Toyworld(ToyworldConfig(config.classes, config.poses, config.background, config.seed, config.style), photos)
         self.name = '-'.join(config.classes) if config.classes != tuple(CATALOGUE) else ALL_CLASSES
         self.resolution = config.resolution
         self.num_classes = len(config.classes) if len(config.classes) > 1 else 0
@@ -103,8 +115,14 @@ class SyntheticImages(ImageSet):
 
     @classmethod
     def from_spec(cls, spec: str) -> SyntheticImages:
-        """The set named `spec`. Raises UsageError."""
-        return cls(parse_spec(spec))
+        """The set named `spec`. Raises UsageError, and what opening the photographs raises."""
+        config = parse_spec(spec)
+        if not config.photos:
+            return cls(config)
+        # Here, because training.data.archive opens synthetic sets too.
+        from training.data.archive import open_dataset
+
+        return cls(config, open_dataset(config.photos))
 
     def __len__(self) -> int:
         return self.config.count
@@ -116,7 +134,12 @@ class SyntheticImages(ImageSet):
         return Item(self.world.image(index, self.resolution), label.class_id, label.camera25)
 
     def label(self, index: int) -> Label:
-        return Label(self.world.class_id(index) if self.num_classes else None, self.world.camera25(index if self._camera_of is None else int(self._camera_of[index])))
+        pose_of = index if self._camera_of is None else int(self._camera_of[index])
+        return Label(self.world.class_id(index) if self.num_classes else None, self.world.camera25(pose_of))
 
     def fingerprint(self) -> str:
-        return hashlib.sha256(f'{self.config.spec()}#{BITS}'.encode()).hexdigest()
+        if self._photos is None:
+            return hashlib.sha256(f'{self.config.spec()}#{BITS}'.encode()).hexdigest()
+        # What the photographs are counts, not where they lie.
+        name = replace(self.config, photos='*').spec()
+        return hashlib.sha256(f'{name}#{BITS}#{self._photos.fingerprint()}'.encode()).hexdigest()

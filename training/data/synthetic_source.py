@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from training.data.labels import FILE, Label, Labels, labels_to_json
+from training.data.labels import FILE, Labels, labels_to_json
 from training.data.source import Source
 from training.data.synthetic import SyntheticImages
 
@@ -29,8 +29,7 @@ class SyntheticSource(Source):
         return buffer.getvalue()
 
     def _labels(self) -> bytes:
-        world, classes = self._images.world, self._images.num_classes
-        labels = {name: Label(world.class_id(i) if classes else None, world.camera25(i)) for i, name in enumerate(self.names)}
+        labels = {name: self._images.label(i) for i, name in enumerate(self.names)}
         return labels_to_json(Labels(labels, self._images.class_names or None))
 
     def fingerprint(self) -> str:

@@ -19,7 +19,7 @@ from training.data.toyworld.catalogue import CATALOGUE
 from training.data.toyworld.numbers import Draws, cos_sin_turns, logarithm
 from training.data.toyworld.poses import FOCAL, POSE_LAWS, RADIUS, Pose, camera25, draw_pose
 from training.data.toyworld.shapes import BOX, CYLINDER, ELLIPSOID
-from training.data.toyworld.tracer import _CORNERS, _world_from_local
+from training.data.toyworld.tracer import _CORNERS, world_from_local
 from training.data.toyworld.world import Toyworld, ToyworldConfig, render_scenes
 
 PINNED = {
@@ -182,7 +182,7 @@ def test_objects_fit_and_vary(name: str) -> None:
     for i in range(40):
         scene = world.scene(i)
         modes.add(scene.mode)
-        matrix, centre = _world_from_local(scene.parts)
+        matrix, centre = world_from_local(scene.parts)
         corners = centre[:, None] + np.einsum('pij,kj->pki', matrix, _CORNERS)
         # Corners of a box are reached; those of the cube around an ellipsoid or a cylinder are not.
         reach = np.linalg.norm(corners, axis=-1).max(1) * np.where(scene.parts.kinds == BOX, 1, 0.93)
@@ -243,7 +243,8 @@ def test_bad_names(spec: str, words: str) -> None:
 
 
 def test_names() -> None:
-    assert parse_spec('synthetic:car').spec() == 'synthetic:car?poses=wide&background=white&resolution=32&count=8000&seed=0'
+    full = 'synthetic:car?poses=wide&background=white&resolution=32&count=8000&seed=0&style=plain&cameras=true'
+    assert parse_spec('synthetic:car').spec() == full
     assert parse_spec(parse_spec('synthetic:toyworld8?seed=4').spec()) == parse_spec('synthetic:toyworld8?seed=4')
     one, many = open_dataset('synthetic:car?count=5'), open_dataset('synthetic:dog,car?count=5')
     assert (one.num_classes, many.num_classes, many.class_names) == (0, 2, ('dog', 'car'))

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import math
 
+import numpy as np
+
 _TAU = 6.283185307179586
 _LN2 = 0.6931471805599453
 
@@ -51,6 +53,11 @@ class Draws:
         """Uniform in [0, 1), a multiple of 2^-53."""
         digest = hashlib.blake2b((self._prefix + name).encode(), digest_size=8).digest()
         return (int.from_bytes(digest, 'little') >> 11) * 2.0**-53
+
+    def units(self, name: str, count: int) -> np.ndarray:
+        """`count` numbers at one address, uniform in [0, 1), multiples of 2^-53: float64 [count]. Much faster than one by one."""
+        digest = hashlib.shake_128((self._prefix + name).encode()).digest(8 * count)
+        return (np.frombuffer(digest, dtype='<u8') >> 11).astype(np.float64) * 2.0**-53
 
     def between(self, name: str, low: float, high: float) -> float:
         """Uniform in [low, high)."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from training.data.toyworld.grain import Grain
 from training.data.toyworld.numbers import cos_sin_turns
 
 ELLIPSOID, BOX, CYLINDER = 0, 1, 2
@@ -21,11 +22,12 @@ UPRIGHT: Frame = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts of one scene as arrays; P parts."""
+    """The parts of one scene as arrays; P parts. `kinds`: the three above, or a key of polyhedra.POLYHEDRA."""
 
     kinds: np.ndarray  # int64 [P]
     local_from_world: np.ndarray  # float64 [P, 3, 4]
     colours: np.ndarray  # float64 [P, 3]
+    grain: Grain | None = None  # what varies the colours; None: nothing
 
     def __len__(self) -> int:
         return len(self.kinds)

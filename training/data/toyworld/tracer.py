@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.data.toyworld.grain import grained
+from training.data.toyworld.polyhedra import POLYHEDRA
 from training.data.toyworld.shapes import BOX, CYLINDER, ELLIPSOID, Parts
 
 _TINY = 1e-12
@@ -30,6 +32,21 @@ class View:
         centres = (np.arange(side) + 0.5) / side
         down = (centres - k[1, 2]) / k[1, 1]
         return (centres - k[0, 2]) / k[0, 0], -(k[0, 1] * down) / k[0, 0], down
+
+
+def camera_rays(view: View, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x and y of the rays (x, y, 1) in camera axes, and their lengths: each float64 [side, side]."""
+    across, skew, down = view.ray_slopes(side)
+    x = across[None, :] + skew[:, None]
+    y = np.broadcast_to(down[:, None], x.shape)
+    return x, y, np.sqrt(x * x + y * y + 1)
+
+
+def ray_directions(view: View, side: int) -> np.ndarray:
+    """Unit world directions of the rays: float64 [side * side, 3]."""
+    x, y, length = camera_rays(view, side)
+    r = view.world_from_camera
+    return np.stack([((r[k, 0] * x + r[k, 1] * y + r[k, 2]) / length).ravel() for k in range(3)], axis=-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +78,7 @@ def _local_camera(parts: Parts, view: View) -> tuple[np.ndarray, np.ndarray]:
     return axes, origin
 
 
-def _world_from_local(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
+def world_from_local(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
     """Inverse maps: float64 [P, 3, 3] and centres float64 [P, 3]; by cofactors."""
     m = parts.local_from_world
     r0, r1, r2 = m[:, 0, :3], m[:, 1, :3], m[:, 2, :3]
@@ -78,7 +95,7 @@ def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _windows(parts: Parts, view: View, side: int) -> np.ndarray:
     """Rows and columns that a part can cover: int64 [P, 4] = row from, row to, column from, column to."""
-    matrix, centre = _world_from_local(parts)
+    matrix, centre = world_from_local(parts)
     corners = centre[:, None] + sum(matrix[:, None, :, k] * _CORNERS[None, :, k, None] for k in range(3)) - view.world_from_camera[:3, 3]
     x, y, z = (sum(corners[..., j] * view.world_from_camera[j, k] for j in range(3)) for k in range(3))
     k = view.intrinsics
@@ -119,11 +136,23 @@ def _first_hit(kind: int, o: np.ndarray, d: list[np.ndarray]) -> np.ndarray:
         near = np.maximum(np.maximum(slabs[0][0], slabs[1][0]), slabs[2][0])
         far = np.minimum(np.minimum(slabs[0][1], slabs[1][1]), slabs[2][1])
         return np.where((near < far) & (near > 0), near, np.inf)
+    if kind in POLYHEDRA:
+        return _enter_polyhedron(POLYHEDRA[kind], o, d)
     assert kind == CYLINDER, kind
     round_near, round_far, real = _quadratic(d[0] * d[0] + d[2] * d[2], o[0] * d[0] + o[2] * d[2], o[0] * o[0] + o[2] * o[2] - 1)
     flat_near, flat_far = _slab(o[1], d[1])
     near = np.maximum(round_near, flat_near)
     return np.where(real & (near < np.minimum(round_far, flat_far)) & (near > 0), near, np.inf)
+
+
+def _enter_polyhedron(slabs: np.ndarray, o: np.ndarray, d: list[np.ndarray]) -> np.ndarray:
+    near, far = np.float64(-np.inf), np.float64(np.inf)
+    for normal in slabs:
+        # Terms whose factor is 0 are left out for speed; adding a zero would not change a bit.
+        terms = [k for k in range(3) if normal[k] != 0]
+        enters, leaves = _slab(sum(normal[k] * o[k] for k in terms), sum(normal[k] * d[k] for k in terms))
+        near, far = np.maximum(near, enters), np.minimum(far, leaves)
+    return np.where((near < far) & (near > 0), near, np.inf)
 
 
 def cast(parts: Parts, view: View, side: int) -> Hits:
@@ -157,10 +186,11 @@ def surface(parts: Parts, view: View, hits: Hits) -> Surface:
     axes, origins = _local_camera(parts, view)
     local = [origins[part, k] + z * (axes[part, k, 0] * x + axes[part, k, 1] * y + axes[part, k, 2]) for k in range(3)]
     normal = _local_normals(parts.kinds[part], local)
+    colours = parts.colours[part] if parts.grain is None else grained(parts.colours[part], parts.grain, part, local)
     maps = parts.local_from_world[part]
     world = [normal[0] * maps[:, 0, k] + normal[1] * maps[:, 1, k] + normal[2] * maps[:, 2, k] for k in range(3)]
     length = np.sqrt(_sum3(world, world))
-    return Surface(where, np.stack([w / length for w in world], axis=-1), parts.colours[part])
+    return Surface(where, np.stack([w / length for w in world], axis=-1), colours)
 
 
 def _local_normals(kinds: np.ndarray, local: list[np.ndarray]) -> list[np.ndarray]:
@@ -173,4 +203,14 @@ def _local_normals(kinds: np.ndarray, local: list[np.ndarray]) -> list[np.ndarra
     faces = [np.where(on_x, x, 0), np.where(on_y, y, 0), np.where(on_x | on_y, 0, z)]
     cap = y * y > x * x + z * z
     tube = [np.where(cap, 0, x), np.where(cap, y, 0), np.where(cap, 0, z)]
-    return [np.where(kinds == BOX, faces[k], np.where(kinds == CYLINDER, tube[k], local[k])) for k in range(3)]
+    normals = [np.where(kinds == BOX, faces[k], np.where(kinds == CYLINDER, tube[k], local[k])) for k in range(3)]
+    for kind, slabs in POLYHEDRA.items():
+        here = np.flatnonzero(kinds == kind)
+        if len(here):
+            out = sum(slabs[:, k, None] * local[k][here] for k in range(3))
+            # The face is the one whose plane the point is nearest to, from inside.
+            face = np.abs(out).argmax(0)
+            sign = np.where(out[face, np.arange(len(here))] > 0, 1.0, -1.0)
+            for k in range(3):
+                normals[k][here] = sign * slabs[face, k]
+    return normals

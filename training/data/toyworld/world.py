@@ -9,27 +9,30 @@ import numpy as np
 
 from dnnlib.errors import UsageError, did_you_mean
 from training.cameras.camera import Camera
+from training.data.image_set import ImageSet
 from training.data.toyworld.background import BACKGROUNDS, Background
 from training.data.toyworld.catalogue import CATALOGUE
 from training.data.toyworld.colour import MODE_WEIGHTS, paint
-from training.data.toyworld.numbers import Draws, cos_sin_turns
+from training.data.toyworld.numbers import Draws
 from training.data.toyworld.poses import POSE_LAWS, Pose, camera25, draw_pose
 from training.data.toyworld.shapes import Parts
-from training.data.toyworld.tracer import Hits, Surface, View, cast, surface
+from training.data.toyworld.styles import STYLES
+from training.data.toyworld.tracer import Hits, View, camera_rays, cast, surface
 
-AMBIENT = 0.38
 SUPERSAMPLES = 2  # per pixel and axis, box filter
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One object under one light. `light`: unit direction towards the light, fixed to the world; `mode`: colour mode 0, 1 or 2."""
+    """One object under one light. `light`: unit direction towards the light, fixed to the world; `mode`: colour mode 0, 1 or 2;
+    `style`: how it is shaded (its parts already have the shapes of the style)."""
 
     class_name: str
     mode: int
     parts: Parts
     light: tuple[float, float, float]
     background: Background
+    style: str = 'plain'
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +48,17 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class ToyworldConfig:
-    """Which scenes: names of classes, a law of poses, a background, a seed."""
+    """Which scenes: names of classes, a law of poses, a background, a seed, a style of shapes, colours and light."""
 
     classes: tuple[str, ...] = tuple(CATALOGUE)
     poses: str = 'wide'
     background: str = 'white'
     seed: int = 0
+    style: str = 'plain'
 
     def __post_init__(self) -> None:
         words = [('class', name, CATALOGUE) for name in self.classes]
-        words += [('law of poses', self.poses, POSE_LAWS), ('background', self.background, BACKGROUNDS)]
+        words += [('law of poses', self.poses, POSE_LAWS), ('background', self.background, BACKGROUNDS), ('style', self.style, STYLES)]
         for what, word, known in words:
             if word not in known:
                 raise UsageError(f'Toyworld has no {what} {word!r}; it has {", ".join(known)}.{did_you_mean(word, known)}')
@@ -63,22 +67,34 @@ class ToyworldConfig:
 
 
 class Toyworld:
-    """Scenes 0, 1, 2, ... Scene i does not depend on the poses, the resolution or the number of scenes of the set."""
+    """Scenes 0, 1, 2, ... Scene i does not depend on the poses, the resolution or the number of scenes of the set.
 
-    def __init__(self, config: ToyworldConfig = ToyworldConfig()) -> None:
+    `photos`: the photographs of background 'photo', which alone needs them. Raises UsageError if they are missing or of no use.
+    """
+
+    def __init__(self, config: ToyworldConfig = ToyworldConfig(), photos: ImageSet | None = None) -> None:
+        if (config.background == 'photo') != (photos is not None):
+            raise UsageError('Toyworld needs photographs for the background photo, and for no other.')
         self.config = config
+        self._photos = photos
 
     def class_id(self, index: int) -> int:
         """Class number of scene `index`: its place in `config.classes`."""
         return Draws(self.config.seed, index).integer('class', len(self.config.classes))
 
+    def mode_id(self, index: int) -> int:
+        """Colour mode of scene `index`: 0, 1 or 2."""
+        return Draws(self.config.seed, index).choice('mode', MODE_WEIGHTS)
+
     def scene(self, index: int) -> Scene:
-        """Scene `index`."""
+        """Scene `index`. With background 'photo' the photographs are read when the scene is drawn."""
         draws = Draws(self.config.seed, index)
         name = self.config.classes[self.class_id(index)]
-        mode = draws.choice('mode', MODE_WEIGHTS)
+        mode = self.mode_id(index)
         builder = CATALOGUE[name].build(draws, paint(draws, CATALOGUE[name].hue, mode))
-        return Scene(name, mode, builder.parts(), _light(draws), BACKGROUNDS[self.config.background](draws))
+        style = STYLES[self.config.style]
+        background = BACKGROUNDS[self.config.background](draws, self._photos)
+        return Scene(name, mode, style.shape(builder.parts(), draws), style.light(draws), background, self.config.style)
 
     def pose(self, index: int) -> Pose:
         """Pose from which the set shows scene `index`."""
@@ -95,12 +111,6 @@ class Toyworld:
     def truth(self, indices: Sequence[int], resolution: int) -> Truth:
         """Pictures of these scenes from their own poses, and what is known about them."""
         return _truth([(self.scene(i), view_of(self.camera25(i))) for i in indices], resolution)
-
-
-def _light(draws: Draws) -> tuple[float, float, float]:
-    c, s = cos_sin_turns(draws.between('light/azimuth', -0.19, 0.19))
-    ce, se = cos_sin_turns(draws.between('light/elevation', 0.065, 0.175))
-    return (s * ce, se, c * ce)
 
 
 def view_of(camera: np.ndarray) -> View:
@@ -122,12 +132,9 @@ def draw_image(scene: Scene, view: View, resolution: int) -> tuple[np.ndarray, n
     """(image uint8 [3, S, S], alpha float32 [1, S, S]) of one scene."""
     side = resolution * SUPERSAMPLES
     hits = cast(scene.parts, view, side)
-    if scene.background.kind == 'white':
-        colours = np.ones((side * side, 3))
-    else:
-        colours = scene.background.colours(_directions(view, side))
+    colours = scene.background.seen(view, side)
     seen = surface(scene.parts, view, hits)
-    colours[seen.where] = _lit(scene, seen)
+    colours[seen.where] = STYLES[scene.style].shade(seen, scene.light, view, side)
     pixels = _box_average(colours.reshape(side, side, 3))
     alpha = _box_average((hits.part >= 0).astype(np.float64)[:, :, None])
     # Rounding, half up. The colours lie in [0, 1] by construction; the clip guards against the last bit.
@@ -135,30 +142,9 @@ def draw_image(scene: Scene, view: View, resolution: int) -> tuple[np.ndarray, n
     return np.ascontiguousarray(image.transpose(2, 0, 1)), alpha.transpose(2, 0, 1).astype(np.float32)
 
 
-def _lit(scene: Scene, seen: Surface) -> np.ndarray:
-    n, light = seen.normals, scene.light
-    lambert = np.maximum(n[:, 0] * light[0] + n[:, 1] * light[1] + n[:, 2] * light[2], 0)
-    return seen.colours * (AMBIENT + (1 - AMBIENT) * lambert)[:, None]
-
-
 def _box_average(samples: np.ndarray) -> np.ndarray:
     assert SUPERSAMPLES == 2
     return ((samples[0::2, 0::2] + samples[0::2, 1::2]) + (samples[1::2, 0::2] + samples[1::2, 1::2])) / 4
-
-
-def _camera_rays(view: View, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x and y of the rays (x, y, 1) in camera axes, and their lengths: each float64 [side, side]."""
-    across, skew, down = view.ray_slopes(side)
-    x = across[None, :] + skew[:, None]
-    y = np.broadcast_to(down[:, None], x.shape)
-    return x, y, np.sqrt(x * x + y * y + 1)
-
-
-def _directions(view: View, side: int) -> np.ndarray:
-    """Unit world directions of the rays: float64 [side * side, 3]."""
-    x, y, length = _camera_rays(view, side)
-    r = view.world_from_camera
-    return np.stack([((r[k, 0] * x + r[k, 1] * y + r[k, 2]) / length).ravel() for k in range(3)], axis=-1)
 
 
 def _truth(pairs: list[tuple[Scene, View]], resolution: int) -> Truth:
@@ -172,6 +158,6 @@ def _truth(pairs: list[tuple[Scene, View]], resolution: int) -> Truth:
         images.append(image)
         alphas.append(alpha)
         depths.append(hits.z[None].astype(np.float32))
-        distances.append((hits.z * _camera_rays(view, resolution)[2])[None].astype(np.float32))
+        distances.append((hits.z * camera_rays(view, resolution)[2])[None].astype(np.float32))
         normals.append(normal.reshape(resolution, resolution, 3).transpose(2, 0, 1))
     return Truth(np.stack(images), np.stack(alphas), np.stack(depths), np.stack(distances), np.stack(normals))
