@@ -9,22 +9,27 @@ import click
 import torch
 from torch import Tensor
 
-from dnnlib.errors import DataError, UsageError, run_command
+from dnnlib.errors import DataError, UsageError, did_you_mean, run_command
 from dnnlib.runs import check_writable
 from metrics.collecting import Sample, image_order
 from metrics.evaluate import METRICS, ImageMetric, SampleDepth, append_results, check, compute, count_of
 from metrics.features import from_uint8
 from metrics.flatness import DepthImages
+from metrics.groups import DEFAULT_NUM, GROUPS, compute_groups
+from metrics.real_subjects import pictures, real_subjects
+from metrics.subject import Subject
 from training.build import conditions_for
 from training.cameras.camera import Camera
 from training.data.archive import open_dataset
 from training.data.image_set import ImageSet
-from training.evaluation import law_outputs, law_sampler
+from training.evaluation import generator_subject, law_outputs, law_sampler
 from training.networks.generator3d import Generator3D
 from training.rendering.renderer import RenderingConfig
 from training.sampling import Truncation, pick_device
 from training.snapshot import find_snapshot, load_generator
 from training.tasks.conditions import ConditionSource
+
+KNOWN = ', '.join([*METRICS, *GROUPS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +58,25 @@ class Options:
         if not math.isfinite(self.trunc):
             raise UsageError(f'--trunc must be a finite number, got {self.trunc}')
         if not self.names:
-            raise UsageError(f'--metrics is empty; there are {", ".join(METRICS)}')
+            raise UsageError(f'--metrics is empty; there are {KNOWN}')
+        for name in self.names:
+            if name not in METRICS and name not in GROUPS:
+                raise UsageError(f"there is no metric '{name}'.{did_you_mean(name, [*METRICS, *GROUPS])} There are: {KNOWN}.")
 
     @property
     def names(self) -> list[str]:
         """The metrics asked for, each once."""
         return list(dict.fromkeys(name.strip() for name in self.metrics.split(',') if name.strip()))
+
+    @property
+    def image_names(self) -> list[str]:
+        """Those that are computed from images or depth images alone."""
+        return [name for name in self.names if name in METRICS]
+
+    @property
+    def group_names(self) -> list[str]:
+        """Those that look at a subject: from several sides, with an oracle where there is one."""
+        return [name for name in self.names if name in GROUPS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +86,7 @@ class Judged:
     images: Sample
     depth: SampleDepth | None
     reals: ImageSet
+    subject: Subject
     num: int | None
     folder: Path | None
     facts: dict[str, str | int | float]
@@ -77,7 +96,7 @@ class Judged:
 @click.option('--network', help='Weights file, run folder, or folder of runs.')
 @click.option('--source', help='Instead of a network: a folder or zip of images.')
 @click.option('--data', help='Real images: zip, folder or synthetic:...  [default: what the network was trained on]', show_default=False)
-@click.option('--metrics', default='fd_photo,kd_photo,pr_photo', help=f'Separated by commas, of: {", ".join(METRICS)}.')
+@click.option('--metrics', default='fd_photo,kd_photo,pr_photo', help=f'Separated by commas, of: {KNOWN}.')
 @click.option('--num', type=int, help="Images, for metrics whose name holds no number.  [default: each metric's own]", show_default=False)
 @click.option('--batch', type=click.IntRange(min=1), default=32, help='Images asked for at a time; changes memory and speed, not results.')
 @click.option('--seed', type=int, default=0, help='Of the latents, classes and cameras.')
@@ -95,24 +114,33 @@ def main(**options: object) -> None:
 
 def run(options: Options) -> None:
     """Prints one line per metric and appends it to metric-<name>.jsonl. Raises the errors of dnnlib.errors."""
-    check(options.names, options.num, options.inception)
+    check(options.image_names, options.num, options.inception)
     device = pick_device(options.device)
     judged = judge_images(options) if options.network is None else judge_network(options, device)
     folder = options.outdir or judged.folder
     if folder is not None:
         check_writable(folder)
-    results = compute(
-        options.names,
-        judged.images,
-        judged.reals,
-        num=judged.num,
-        batch=options.batch,
-        device=device,
-        cached=options.cache,
-        inception=options.inception,
-        sample_depth=judged.depth,
-        quiet=options.quiet,
-    )
+    results = []
+    if options.image_names:
+        results += compute(
+            options.image_names,
+            judged.images,
+            judged.reals,
+            num=judged.num,
+            batch=options.batch,
+            device=device,
+            cached=options.cache,
+            inception=options.inception,
+            sample_depth=judged.depth,
+            quiet=options.quiet,
+        )
+    if options.group_names:
+        num = judged.num or DEFAULT_NUM
+        reals = real_subjects(judged.reals, num, device)
+        results += compute_groups(
+            options.group_names, judged.subject, reals.held_out, reals.readers, reals.class_ids,
+            training=reals.training, other=reals.other, num=num, quiet=options.quiet,
+        )
     for result in results:
         print(result)
     if folder is not None:
@@ -128,13 +156,15 @@ def judge_images(options: Options) -> Judged:
     def images(start: int, count: int) -> Tensor:
         return torch.stack([from_uint8(torch.from_numpy(source[int(row)].image)) for row in order[start : start + count]])
 
-    judging = [name for name in options.names if isinstance(METRICS[name], ImageMetric)]
+    judging = [name for name in options.image_names if isinstance(METRICS[name], ImageMetric)]
     free = [count_of(name, None) for name in judging if not METRICS[name].fixed]
+    free += [DEFAULT_NUM] if options.group_names else []
     num = min(len(source), *free) if options.num is None and free else options.num
     most = max((count_of(name, None if METRICS[name].fixed else num) for name in judging), default=0)
+    most = max(most, (num or 0) if options.group_names else 0)
     if most > len(source):
         raise UsageError(f'{most:,} images are needed, {source.name} has {len(source):,}; give a smaller --num or other metrics')
-    return Judged(images, None, reals, num, None, {'source': options.source})
+    return Judged(images, None, reals, pictures(source.name, source), num, None, {'source': options.source})
 
 
 def judge_network(options: Options, device: torch.device) -> Judged:
@@ -152,7 +182,9 @@ def judge_network(options: Options, device: torch.device) -> Judged:
     conditions, truncation = conditions_for(snapshot.config, reals), Truncation(options.trunc)
     facts = {'network': str(path), 'kimg': snapshot.kimg, 'seed': options.seed, 'trunc': options.trunc}
     images = law_sampler(generator, conditions, device, truncation, options.seed)
-    return Judged(images, depth_sampler(generator, conditions, device, truncation, options.seed), reals, options.num, path.parent, facts)
+    depth = depth_sampler(generator, conditions, device, truncation, options.seed)
+    subject = generator_subject(path.stem, generator, conditions, device, truncation, options.seed)
+    return Judged(images, depth, reals, subject, options.num, path.parent, facts)
 
 
 def depth_sampler(

@@ -5,8 +5,10 @@ depth), `pairs` (two views of one scene) and `novel` (features of views turned a
 with the reason.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,15 +26,17 @@ from metrics.identity import identity_agreement
 from metrics.measurable import NotMeasurable
 from metrics.oracle import Oracle, Reading
 from metrics.reprojection import reprojection
-from metrics.response_pairs import response_pairs, turned
+from metrics.response_pairs import Pairs, response_deg, turned, turned_pairs
 from metrics.subject import Sample, Subject, Views
 from metrics.thickness import thickness
 from training.cameras.camera import Camera
 from training.cameras.orbit import angles_of
 
+BATCH = 96
 TABLES = ('images', 'shapes', 'pairs', 'novel')
 OBJECT_OPACITY = 0.9
 FEWEST_OBJECT_PIXELS = 20
+ACCURACIES = ('correlation', 'residual', 'scale', 'std_ratio', 'normals_deg')
 NOVEL_TURNS_DEG = (0, 20, 40)
 SCENE_RADIUS = 0.95  # toyworld's objects lie within this distance of the origin; depth histograms span it on both sides
 
@@ -97,13 +101,13 @@ class Evidence:
                         found.absent[name] = str(file[key])
                     else:
                         getattr(found, table)[name] = file[key]
-        except (OSError, ValueError, EOFError, AttributeError, KeyError) as error:
+        except (OSError, ValueError, EOFError, AttributeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f'{path} is not a file of evidence, or is damaged: {error}') from error
         return found
 
 
 def gather_evidence(
-    subject: Subject, readers: Readers, counts: Counts, class_ids: Sequence[int] | None = None, *, batch: int = 100, quiet: bool = True
+    subject: Subject, readers: Readers, counts: Counts, class_ids: Sequence[int] | None = None, *, batch: int = BATCH, quiet: bool = True
 ) -> Evidence:
     """Look at a subject. `class_ids[c]` is the oracle's number of the subject's class c (one entry: a subject without classes shows that one).
 
@@ -162,7 +166,7 @@ class _Gathering:
             reason = 'there is no oracle for these data: nobody knows class, pose and depth of their pictures'
             absent |= {f'images/{name}': reason for name in ('oracle', 'azimuth', 'elevation', 'class', 'mode')}
             absent |= {f'shapes/{name}': reason for name in ('correlation', 'residual', 'scale', 'std_ratio', 'normals_deg', 'agreement')}
-            absent['pairs'] = reason
+            absent |= {f'pairs/{name}': reason for name in ('response_deg', 'right_class', 'cosine', 'same_class', 'same_mode')}
         if 'asked_azimuth' not in row:
             absent['images/asked_azimuth'] = absent['images/asked_elevation'] = 'nobody said from where these pictures were to be seen'
         if 'asked_class' not in row:
@@ -180,21 +184,26 @@ class _Gathering:
         return np.asarray(self.class_ids)[views.classes.numpy()]
 
     def _pairs(self, absent: dict[str, str]) -> Table:
-        oracle, render = self.readers.oracle, self.subject.render
-        if oracle is None or render is None or not self.counts.pairs:
+        if self.subject.render is None or not self.counts.pairs:
             absent.setdefault('pairs', 'no pairs were asked for')
             return {}
+        found = turned_pairs(self.subject, self.counts.pairs)
+        table: Table = {'commanded_deg': _array(found.commanded_deg)}
+        if self.readers.oracle is not None:
+            table |= self._read_pairs(found, self.readers.oracle, absent)
+        if found.first.depth is None:
+            absent['pairs/l1'] = absent['pairs/covered'] = 'the subject gives no depth'
+        else:
+            seen = _or_nan(lambda: asdict(reprojection(found.first, found.second)), ('l1', 'coverage'), len(found))
+            table |= {'l1': _array(seen['l1']), 'covered': _array(seen['coverage'])}
+        return table
 
-        def azimuth(images: Tensor) -> Tensor:
-            return oracle.read(_as_saved(images)[0]).azimuth_rad
-
-        found = response_pairs(self.subject.sample, render, azimuth, count=self.counts.pairs)
+    def _read_pairs(self, found: Pairs, oracle: Oracle, absent: dict[str, str]) -> Table:
+        """How far the picture has turned, and whether it still shows the same object."""
         first, second = (oracle.read(_as_saved(views.image)[0]) for views in (found.first, found.second))
-        a, b = _read_columns(first), _read_columns(second)
-        agreement = identity_agreement(a['oracle'], b['oracle'], a['class'], b['class'], a['mode'], b['mode'])
+        agreement = identity_agreement(first.features, second.features, first.classes, second.classes, first.modes, second.modes)
         table: Table = {
-            'commanded_deg': _array(found.commanded_deg),
-            'response_deg': _array(found.response_deg),
+            'response_deg': _array(response_deg(first.azimuth_rad, second.azimuth_rad)),
             'cosine': _array(agreement.cosine),
             'same_class': _array(agreement.same_class),
             'same_mode': _array(agreement.same_mode),
@@ -203,12 +212,7 @@ class _Gathering:
         if asked is None:
             absent['pairs/right_class'] = 'no class was asked for'
         else:
-            table['right_class'] = a['class'] == asked
-        if found.first.depth is None:
-            absent['pairs/l1'] = absent['pairs/covered'] = 'the subject gives no depth'
-        else:
-            seen = reprojection(found.first, found.second)
-            table |= {'l1': _array(seen.l1), 'covered': _array(seen.coverage)}
+            table['right_class'] = first.classes.numpy() == asked
         return table
 
     def _novel(self, absent: dict[str, str]) -> Table:
@@ -244,8 +248,8 @@ def _read_columns(reading: Reading) -> Table:
         'oracle': reading.features.numpy(),
         'azimuth': reading.azimuth_rad.double().numpy(),
         'elevation': reading.elevation_rad.double().numpy(),
-        'class': reading.class_logits.argmax(dim=1).numpy(),
-        'mode': reading.mode_logits.argmax(dim=1).numpy(),
+        'class': reading.classes.numpy(),
+        'mode': reading.modes.numpy(),
     }
 
 
@@ -255,7 +259,7 @@ def _shape_columns(views: Views, reading: Reading | None) -> Table:
     distance = views.camera.origins.norm(dim=1)
     near, far = distance - SCENE_RADIUS, distance + SCENE_RADIUS
     columns = {
-        'thickness': thickness(views.depth, views.opacity, views.camera),
+        'thickness': _or_nan(lambda: {'': thickness(views.depth, views.opacity, views.camera)}, ('',), len(views))[''],
         'depth_std': _masked_std(views.depth, solid),
         'nfs_frame': non_flatness(views.depth, near, far),
         'nfs_object': non_flatness(views.depth, near, far, views.opacity),
@@ -264,17 +268,18 @@ def _shape_columns(views: Views, reading: Reading | None) -> Table:
     if reading is not None:
         depth = _at(views.depth, reading.depth.shape[-1])
         both = _at(solid.float(), reading.depth.shape[-1]).bool() & (reading.mask > 0.5)
-        accuracy = depth_accuracy(depth, reading.depth, both, views.camera)
-        sense = hollow(depth, reading.depth, both, views.camera)
-        columns |= {
-            'correlation': accuracy.correlation,
-            'residual': accuracy.residual,
-            'scale': accuracy.scale,
-            'std_ratio': accuracy.std_ratio,
-            'normals_deg': accuracy.normals_deg,
-            'agreement': sense.agreement,
-        }
+        columns |= _or_nan(lambda: asdict(depth_accuracy(depth, reading.depth, both, views.camera)), ACCURACIES, len(views))
+        columns |= _or_nan(lambda: {'agreement': hollow(depth, reading.depth, both, views.camera).agreement}, ('agreement',), len(views))
     return {name: _array(values) for name, values in columns.items()}
+
+
+def _or_nan(measure: Callable[[], dict[str, Tensor]], names: Sequence[str], count: int) -> dict[str, Tensor]:
+    """Columns of these names; all NaN where no image of this lot can be measured, as it is for an image among others."""
+    try:
+        found = measure()
+    except NotMeasurable:
+        return {name: torch.full((count,), torch.nan, dtype=torch.float64) for name in names}
+    return {name: found[name] for name in names}
 
 
 def _masked_std(values: Tensor, mask: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 Values = dict[str, float]
@@ -27,6 +27,8 @@ class Result:
     floor: Values
     floor_num: int
     seconds: float
+    unmeasured: dict[str, str] = field(default_factory=dict)  # what cannot be measured on these data, and why
+    oracle_sha256: str | None = None  # of the oracle that read the pictures, if one did
 
     def __str__(self) -> str:
         """One line: each value beside its floor, then what it was made from."""
@@ -34,8 +36,11 @@ class Result:
         for name, value in self.values.items():
             floor = f' (floor {self.floor[name]:.4g})' if name in self.floor else ''
             told.append(f'{name} {value:.4g}{floor}')
+        for why in dict.fromkeys(self.unmeasured.values()):
+            told.append(f'{", ".join(name for name, reason in self.unmeasured.items() if reason == why)} {why}')
         features = f', {self.extractor} features {self.extractor_sha256[:8]}' if self.extractor else ''
-        return f'{", ".join(told)}   [{self.num} images{features}, {self.better} is better, {self.seconds:.1f} s]'
+        better = f', {self.better} is better' if self.better in ('lower', 'higher') else ''
+        return f'{", ".join(told)}   [{self.num} images{features}{better}, {self.seconds:.1f} s]'
 
     def to_json(self) -> dict:
         """Plain values, ready for strict JSON: what is not finite is None.

@@ -24,7 +24,7 @@ from metrics.pose_accuracy import pose_accuracy
 from metrics.pose_distribution import circular_std_deg, pose_distribution
 from metrics.pose_response import pose_response
 from metrics.precision_recall import PrecisionRecallConfig, precision_recall
-from metrics.vendi import vendi
+from metrics.vendi import vendi_score
 
 NEIGHBOURS = PrecisionRecallConfig(neighbours=5, density_neighbours=5)
 MOST_NEIGHBOURS = 1500  # images a side for precision, recall, density and coverage, which depend on the number
@@ -147,7 +147,7 @@ def _classes_present(reference: Reference, predicted: np.ndarray) -> float:
 
 
 def _mode_kl(reference: Reference, classes: np.ndarray, modes: np.ndarray) -> float:
-    return mode_histogram(classes, modes, NUM_MODES, *reference.real.columns('images', ('class', 'mode')))
+    return mode_histogram(classes, modes, NUM_CLASSES, NUM_MODES, *reference.real.columns('images', ('class', 'mode'))).kl
 
 
 def _poses(field: str) -> Callable[..., float]:
@@ -200,7 +200,7 @@ STATISTICS: Mapping[str, Statistic] = {
     'recall': Statistic('recall', 'higher', 'images', ('oracle',), _neighbours('recall'), 'none'),
     'density': Statistic('density', 'higher', 'images', ('oracle',), _neighbours('density'), 'none'),
     'coverage': Statistic('coverage', 'higher', 'images', ('oracle',), _neighbours('coverage'), 'none'),
-    'vendi': Statistic('Vendi score, photo features', 'real', 'images', ('photo',), lambda reference, features: vendi(features), 'none'),
+    'vendi': Statistic('Vendi score, photo features', 'real', 'images', ('photo',), lambda reference, features: vendi_score(features), 'none'),
     'duplicates': Statistic('share of images that repeat another', 'lower', 'images', ('photo',), lambda _, f: duplicate_fraction(f), 'none'),
     'diversity': Statistic(
         'nearest other image of the class', 'real', 'images', ('photo', 'class'), lambda _, f, c: diversity(f, c).nearest, 'none'
@@ -209,12 +209,12 @@ STATISTICS: Mapping[str, Statistic] = {
     'class_accuracy': Statistic(
         'images of the class that was asked for', 'higher', 'images', ('class', 'asked_class'), lambda _, read, asked: class_agreement(read, asked)
     ),
-    'class_kl': Statistic('KL of the histogram of classes', 'lower', 'images', ('class',), _class_kl),
+    'class_kl': Statistic('KL of the histogram of classes', 'lower', 'images', ('class',), _class_kl, 'centred'),
     'classes_present': Statistic('classes above 2 %', 'higher', 'images', ('class',), _classes_present, 'none'),
-    'mode_kl': Statistic('KL of the colour modes within classes', 'lower', 'images', ('class', 'mode'), _mode_kl),
+    'mode_kl': Statistic('KL of the colour modes within classes', 'lower', 'images', ('class', 'mode'), _mode_kl, 'centred'),
     'sw_raw': Statistic('sliced Wasserstein distance of poses', 'lower', 'images', ('azimuth', 'elevation'), _poses('raw'), 'centred', 100),
     'sw_aligned': Statistic(
-        'the same after one global turn', 'lower', 'images', ('azimuth', 'elevation'), _poses('aligned'), 'centred', 100
+        'distance of poses after one global turn', 'lower', 'images', ('azimuth', 'elevation'), _poses('aligned'), 'centred', 100
     ),
     'pose_spread': Statistic(
         'circular spread of azimuth, degrees', 'real', 'images', ('azimuth',), lambda _, azimuth: circular_std_deg(azimuth)

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from dnnlib.errors import UsageError, run_command
+from metrics.damage import blurred, rearranged_quarters
 from metrics.evaluate import compute
 from metrics.features import from_uint8
 from metrics.photo_features.photographs import Photographs, read_photographs
@@ -62,26 +62,8 @@ def controls(photographs: Photographs, rows: Tensor, num: int, seed: int) -> Ite
             yield f'{classes} of {photographs.num_classes} classes', from_uint8(photographs.images[kept[:num]])
     for count in (400, 100):
         yield f'{count} photographs repeated', images[torch.arange(num) % count]
-    yield '2x2 patches shuffled', shuffled_patches(images, draw)
-
-
-def blurred(images: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur, edges reflected."""
-    radius = max(1, round(3 * sigma))
-    taps = torch.exp(-torch.arange(-radius, radius + 1).float().square() / (2 * sigma**2))
-    taps = (taps / taps.sum()).expand(3, 1, 1, -1)
-    padded = F.pad(images, (radius,) * 4, mode='reflect')
-    return F.conv2d(F.conv2d(padded, taps, groups=3), taps.transpose(2, 3), groups=3)
-
-
-def shuffled_patches(images: Tensor, draw: torch.Generator) -> Tensor:
-    """The four quarters of each image in another order."""
-    half = images.shape[-1] // 2
-    quarters = images.unfold(2, half, half).unfold(3, half, half).flatten(2, 3)
     orders = torch.stack([torch.randperm(4, generator=draw) for _ in images])
-    quarters = quarters[torch.arange(len(images))[:, None], :, orders]  # [N, 4, 3, half, half]
-    top, bottom = torch.cat([quarters[:, 0], quarters[:, 1]], dim=-1), torch.cat([quarters[:, 2], quarters[:, 3]], dim=-1)
-    return torch.cat([top, bottom], dim=-2)
+    yield '2x2 patches shuffled', rearranged_quarters(images, orders)
 
 
 @click.command(context_settings={'show_default': True})

@@ -1,0 +1,66 @@
+"""A data set as subjects: what generated pictures are compared with, as far as the data know themselves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dnnlib.errors import UsageError
+from metrics.collecting import image_order
+from metrics.evidence import Readers
+from metrics.features import Device, PhotoFeatures, from_uint8
+from metrics.oracle import OracleRecipe, load_oracle
+from metrics.subject import Subject, Views
+from metrics.toy_subject import counted_from, toy_subject
+from training.cameras.convention import from_eg3d
+from training.data.image_set import ImageSet
+from training.data.synthetic import SyntheticImages
+from training.data.toyworld.catalogue import CATALOGUE
+
+APART = 1_000_000  # scenes between those that were trained on, those compared with, and those that give the floor
+
+
+@dataclass(frozen=True, slots=True)
+class Reals:
+    """held_out and other: two disjoint lots of real pictures; training: those that were learned from, where they are others than held_out."""
+
+    held_out: Subject
+    other: Subject
+    training: Subject | None
+    readers: Readers
+    class_ids: Sequence[int] | None  # the oracle's numbers of the data's classes
+
+
+def real_subjects(dataset: ImageSet, num: int, device: Device = 'cpu') -> Reals:
+    """Synthetic sets go on for ever and know their truth: what is compared with was never learned from, and an oracle reads the pictures.
+
+    Of stored pictures, num are compared with and num others give the floor; nobody reads their pose. Raises UsageError for fewer than 2 num.
+    """
+    if isinstance(dataset, SyntheticImages):
+        trained, held_out, other = (
+            toy_subject(name, dataset.world, counted_from(first), dataset.resolution)
+            for name, first in (('training', 0), ('held out', APART + len(dataset)), ('other real', 2 * APART + len(dataset)))
+        )
+        classes = [list(CATALOGUE).index(name) for name in dataset.config.classes]
+        return Reals(held_out, other, trained, Readers(PhotoFeatures(device=device), load_oracle(OracleRecipe(style=dataset.config.style))), classes)
+    if len(dataset) < 2 * num:
+        raise UsageError(f'{dataset.name} has {len(dataset):,} images; {2 * num:,} are needed, half of them for the floor. Give a smaller --num.')
+    return Reals(pictures('real', dataset), pictures('other real', dataset, num), None, Readers(PhotoFeatures(device=device)), None)
+
+
+def pictures(name: str, source: ImageSet, first: int = 0) -> Subject:
+    """Images first, first + 1, ... of `image_order`; with their cameras where the labels have them. They cannot be seen from elsewhere."""
+    order = image_order(source)
+
+    def sample(start: int, n: int) -> Views:
+        items = [source[int(row)] for row in order[first + start : first + start + n]]
+        image = torch.stack([from_uint8(torch.from_numpy(item.image)) for item in items])
+        camera = from_eg3d(torch.stack([torch.from_numpy(item.camera25) for item in items])) if source.has_cameras else None
+        return Views(image, camera=camera, classes=_classes([item.class_id for item in items]))
+
+    return Subject(name, sample)
+
+
+def _classes(numbers: list[int | None]) -> Tensor | None:
+    return None if None in numbers else torch.tensor(numbers)

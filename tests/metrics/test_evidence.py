@@ -1,0 +1,119 @@
+"""Evidence: rows do not depend on how they were gathered, files keep them, and what is not there is explained."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dnnlib.errors import DataError
+from metrics.evidence import TABLES, Counts, Evidence, Readers, gather_evidence
+from metrics.features import PhotoFeatures
+from metrics.measurable import NotMeasurable
+from metrics.oracle import load_oracle
+from metrics.subject import Subject
+from metrics.suite import STATISTICS, Reference, measure_all
+from metrics.toy_subject import counted_from, toy_subject
+from training.data.toyworld.world import Toyworld, ToyworldConfig
+
+COUNTS = Counts(images=100, shapes=30, pairs=24, novel=20)
+WORLD = Toyworld(ToyworldConfig(seed=77))
+REAL = toy_subject('real', WORLD, counted_from(0))
+PICTURES = Subject('pictures', lambda start, n: replace(REAL.sample(start, n), depth=None, opacity=None, camera=None, classes=None))
+
+
+@pytest.fixture(scope='module')
+def readers():
+    return Readers(PhotoFeatures(), load_oracle())
+
+
+@pytest.fixture(scope='module')
+def evidence(readers):
+    return gather_evidence(REAL, readers, COUNTS, range(8))
+
+
+def test_every_statistic_of_real_scenes_is_a_number(readers, evidence):
+    other = gather_evidence(toy_subject('other', WORLD, counted_from(500)), readers, COUNTS, range(8))
+    found = measure_all(other, Reference(evidence, evidence.images['photo']))
+    assert not {name: value for name, value in found.items() if not np.isfinite(value)}
+    assert found['class_accuracy'] > 0.95 and 0.8 < found['slope'] < 1.2 and 0.8 < found['thickness_relative'] < 1.25 and found['depth_r'] > 0.8
+
+
+def test_rows_do_not_depend_on_the_batch(readers, evidence):
+    others = gather_evidence(REAL, readers, COUNTS, range(8), batch=7)
+    for table in TABLES:
+        for name, column in getattr(evidence, table).items():
+            assert len(column) == getattr(COUNTS, table), (table, name)
+            if name in ('photo', '0', '20', '40'):  # the photo network is fed whole batches; its last digits follow them
+                assert np.allclose(column, getattr(others, table)[name], atol=1e-4), name
+            else:
+                assert np.array_equal(column, getattr(others, table)[name], equal_nan=True), (table, name)
+
+
+def test_files_keep_everything(tmp_path, evidence):
+    path = tmp_path / 'evidence.npz'
+    with_reason = replace(evidence, absent={'pairs/l1': 'because'})
+    with_reason.save(path)
+    back = Evidence.load(path)
+    assert back.absent == {'pairs/l1': 'because'}
+    for table in TABLES:
+        assert getattr(back, table).keys() == getattr(evidence, table).keys()
+        assert all(np.array_equal(getattr(back, table)[name], column, equal_nan=True) for name, column in getattr(evidence, table).items())
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(DataError, match='damaged'):
+        Evidence.load(path)
+
+
+def test_pictures_alone_are_judged_as_far_as_they_go(readers, evidence):
+    seen = gather_evidence(PICTURES, readers, COUNTS, range(8))
+    found = measure_all(seen, Reference(evidence))
+    assert isinstance(found['fd_photo'], float) and isinstance(found['sw_raw'], float)
+    assert 'from elsewhere' in found['slope'] and 'no depth' in found['thickness'] and 'no class' in found['class_accuracy']
+    assert 'from where' in found['pose_error'] and 'no training images' in found['memorising']
+    assert all(value.startswith('not measurable here: ') for value in found.values() if isinstance(value, str))
+
+
+def test_without_an_oracle_nobody_reads_poses(readers, evidence):
+    seen = gather_evidence(REAL, Readers(readers.photo), COUNTS)
+    found = measure_all(seen, Reference(evidence))
+    for name in ('class_kl', 'sw_raw', 'slope', 'depth_r', 'view_mode', 'coverage'):
+        assert 'no oracle' in found[name], name
+    for name in ('fd_photo', 'thickness', 'reprojection', 'fd_turned_20', 'nfs_object'):
+        assert isinstance(found[name], float), name
+
+
+def test_one_picture_that_is_not_finite_does_not_poison_the_others(readers, evidence):
+    def sample(start, n):
+        views = REAL.sample(start, n)
+        broken = torch.tensor([start + i == 3 for i in range(n)])[:, None, None, None]
+        return replace(views, image=torch.where(broken, torch.nan, views.image))
+
+    seen = gather_evidence(Subject('broken', sample), readers, Counts(10, 0, 0, 0), range(8))
+    assert seen.images['finite'].tolist() == [i != 3 for i in range(10)]
+    assert all(np.isfinite(column).all() for column in seen.images.values())
+    assert measure_all(seen, Reference(evidence), ['finite'])['finite'] == 0.9
+
+
+def test_a_pose_that_nobody_can_read_gives_no_slope(evidence):
+    unrecognised = replace(evidence, pairs=evidence.pairs | {'right_class': np.arange(COUNTS.pairs) % 2 == 0})
+    with pytest.raises(NotMeasurable, match='only 50%'):
+        STATISTICS['slope'].of(unrecognised, Reference(evidence))
+
+
+def test_intervals_hold_the_value_and_need_seeds_where_rows_cannot_be_drawn_again(evidence):
+    reference = Reference(evidence)
+    for name in ('slope', 'class_kl', 'thickness', 'pose_error', 'fd_oracle'):
+        interval = STATISTICS[name].interval([evidence], reference)
+        assert interval.low <= interval.value <= interval.high, name
+    assert np.isnan(STATISTICS['coverage'].interval([evidence], reference).low)
+    assert STATISTICS['coverage'].interval([evidence, evidence], reference).low == STATISTICS['coverage'].of(evidence, reference)
+
+
+def test_an_empty_scene_is_a_row_that_cannot_be_measured_not_an_error(readers, evidence):
+    def emptied(views):
+        return replace(views, image=torch.ones_like(views.image), opacity=torch.zeros_like(views.opacity))
+
+    empty = Subject('empty', lambda *rows: emptied(REAL.sample(*rows)), lambda *rows: emptied(REAL.render(*rows)))
+    found = measure_all(gather_evidence(empty, readers, Counts(24, 24, 24, 0), range(8)), Reference(evidence))
+    assert all('not measurable here' in found[name] for name in ('thickness', 'depth_r', 'normals', 'hollow_agreement', 'reprojection', 'slope'))
+    assert found['object_share'] == 0 and found['class_accuracy'] < 0.7
