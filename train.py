@@ -28,6 +28,7 @@ from training import hooks
 from training.build import Built, build
 from training.config import TrainingConfig
 from training.loop import Trainer
+from training.monitors import Monitors
 from training.presets import PRESETS, find_preset
 
 OPTIONS_FILE = 'training_options.json'
@@ -214,6 +215,7 @@ def _train(built: Built, folder: Path, world: distributed.World, resume: bool) -
             print(f'{"Continuing" if resume else "Training"} {folder} at {trainer.nimg / 1000:.1f} kimg, until {config.loop.kimg:g} kimg.')
         stop = stack.enter_context(StopRequest())
         happenings = [
+            Monitors(built),  # before the log, which writes what it measured
             hooks.Log(folder, show_bar=sys.stderr.isatty()),
             hooks.Pictures(folder, built),
             hooks.Weights(folder, built),

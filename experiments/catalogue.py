@@ -10,6 +10,9 @@ _COLUMNS = (
 )
 _CURVES = ('fd_photo', 'class_accuracy', 'slope', 'pose_error', 'sw_aligned', 'depth_r')
 
+# The bars on distance were set for another network's features: 2.0 for the car where an untrained generator scores 10.3, and 1.2 of 7.8 for the
+# eight classes. In photo features an untrained generator scores 35.2 and 33.8 (1000 images, mean of two seeds), so the same shares are 6.8 and 5.2.
+
 E1 = Experiment(
     name='E1',
     claim='EG3D learns the shape of cars from pictures with known cameras, and each part of the recipe does what it is said to do.',
@@ -34,7 +37,7 @@ E1 = Experiment(
         Bar('A', 'depth_std_ratio', 0.5, 2.2),
         Bar('A', 'thickness_relative', 0.6, 1.6),
         Bar('A', 'class_accuracy', low=0.85),
-        Bar('A', 'fd_photo', high=2.0),
+        Bar('A', 'fd_photo', high=6.8),
         Bar('A', 'slope', low=0.3, against='B', relation='difference'),
         Bar('A', 'pose_error', high=0.5, against='B', relation='ratio'),
     ),
@@ -57,7 +60,7 @@ E1X = Experiment(
         Bar('A', 'sw_aligned', high=0.07),
         Bar('A', 'slope', low=0.55),
         Bar('A', 'depth_r', low=0.5),
-        Bar('A', 'fd_photo', high=1.2),
+        Bar('A', 'fd_photo', high=5.2),
         Bar('A', 'coverage', low=0.15),
     ),
     columns=(*_COLUMNS, 'class_kl'),

@@ -37,9 +37,9 @@ class MonitorsConfig:
     images: int = 100
 
     def __post_init__(self) -> None:
-        if self.every_kimg < 0 or self.images < 8:
+        if self.every_kimg < 0 or self.images < 20:
             raise UsageError(
-                f'monitors.every_kimg cannot be negative and monitors.images must be at least 8; found {self.every_kimg} and {self.images}.'
+                f'monitors.every_kimg cannot be negative and monitors.images must be at least 20; found {self.every_kimg} and {self.images}.'
             )
 
 

@@ -1,18 +1,21 @@
 """Scenes for metrics: endlessly many, numbered, each a function of its number, under the training law of classes and cameras."""
 
+import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from metrics.subject import Subject, Views
 from torch_utils.rng import Stream
 from training.cameras.camera import Camera
 from training.networks.generator3d import Generator3D
 from training.networks.outputs import Output
 from training.sampling import Truncation, sample
-from training.tasks.conditions import ConditionSource
+from training.tasks.conditions import Conditions, ConditionSource
 
-BATCH = 16
+BATCH = 16  # scenes at a time, always: the last digits of a convolution depend on how many are computed together
 
 
 def law_outputs(
@@ -22,13 +25,12 @@ def law_outputs(
 
     Scene i is the same whoever asks for it, in whatever company.
     """
-    device = torch.device(device)
+    asked = _law(generator, conditions, torch.device(device), seed)
 
     def outputs(start: int, count: int) -> tuple[Output, Camera]:
-        stream = Stream(seed, 0, 'evaluation', tuple(range(start, start + count)))
-        asked = conditions.sample(stream, device)
-        z = stream.normal('z', generator.config.z_dim, device=device)
-        return sample(generator, z, asked.classes, asked.camera, truncation=truncation, batch=BATCH), asked.camera
+        z, wanted = asked(start, _whole_batches(count))
+        output = sample(generator, z, wanted.classes, wanted.camera, truncation=truncation, batch=BATCH)
+        return _first(output, count), wanted.camera[:count]
 
     return outputs
 
@@ -39,3 +41,71 @@ def law_sampler(
     """`images(start, count)` [count, 3, S, S] in [-1, 1]: the images of `law_outputs`."""
     outputs = law_outputs(generator, conditions, device, truncation, seed)
     return lambda start, count: outputs(start, count)[0].image
+
+
+def generator_subject(
+    name: str,
+    generator: Generator3D,
+    conditions: ConditionSource,
+    device: torch.device | str,
+    truncation: Truncation,
+    seed: int = 0,
+    *,
+    condition_follows: bool = False,
+) -> Subject:
+    """A generator as a subject of metrics: the scenes of `law_outputs`, with everything on the CPU.
+
+    `render` shows the same scenes: same latent, same class, and, for a generator that is told a camera, the camera of the scene's own law and
+    not the one it is looked at from, so that it cannot show another object from another side. With `condition_follows` it is told the latter:
+    what such a generator does when it may redraw the scene for every view, which is to be reported beside the former and never instead of it.
+
+    Depth follows the median rule whatever the configuration says: the expected depth of a ray that grazes a soft edge lies between the object
+    and what is behind it, where nothing is. A generator of flat pictures has neither depth nor opacity.
+    """
+    device = torch.device(device)
+    seen = _with_median_depth(generator)
+    asked = _law(generator, conditions, device, seed)
+
+    def views(start: int, n: int, camera: Camera | None = None) -> Views:
+        z, wanted = asked(start, _whole_batches(n))
+        camera = wanted.camera if camera is None else Camera.cat([camera.to(device), wanted.camera[n:]])
+        told = camera if condition_follows else wanted.camera
+        output = _first(sample(seen, z, wanted.classes, camera, condition=told, truncation=truncation, batch=BATCH), n)
+        solid = generator.config.picture != 'flat'
+        return Views(
+            image=output.image.cpu(),
+            depth=output.depth.cpu() if solid else None,
+            opacity=output.opacity.cpu() if solid else None,
+            camera=camera[:n].to('cpu'),
+            classes=None if wanted.classes is None else wanted.classes[:n].cpu(),
+        )
+
+    return Subject(name, views, views)
+
+
+def _law(
+    generator: Generator3D, conditions: ConditionSource, device: torch.device, seed: int
+) -> Callable[[int, int], tuple[Tensor, Conditions]]:
+    """`asked(start, count)`: latents [count, z_dim], classes and cameras of these scenes."""
+
+    def asked(start: int, count: int) -> tuple[Tensor, Conditions]:
+        stream = Stream(seed, 0, 'evaluation', tuple(range(start, start + count)))
+        wanted = conditions.sample(stream, device)
+        return stream.normal('z', generator.config.z_dim, device=device), wanted
+
+    return asked
+
+
+def _whole_batches(count: int) -> int:
+    return -(-count // BATCH) * BATCH
+
+
+def _first(output: Output, count: int) -> Output:
+    return Output(output.image[:count], output.image_raw[:count], output.depth[:count], output.opacity[:count])
+
+
+def _with_median_depth(generator: Generator3D) -> Generator3D:
+    """The same networks under a configuration of their own: the caller's generator stays as it is."""
+    other = copy.copy(generator)
+    other.config = replace(generator.config, rendering=replace(generator.config.rendering, depth_rule='median'))
+    return other

@@ -12,7 +12,7 @@ from dnnlib.errors import DataError, UsageError
 from torch_utils import checkpoint
 from torch_utils.distributed import World
 from torch_utils.ema import EMA, half_life_beta
-from torch_utils.gradients import check_finite_
+from torch_utils.gradients import check_finite_, global_norm
 from torch_utils.interrupt import StopRequest
 from torch_utils.rng import Stream
 from torch_utils.statistics import Statistics
@@ -78,7 +78,7 @@ class LoopConfig:
 class Tick:
     """What happened since the tick before."""
 
-    statistics: dict[str, dict[str, float]]  # {name: {num, mean, std}} over all ranks
+    statistics: dict[str, dict[str, float]]  # {name: {num, mean, std}} over all ranks; a hook may add what it measured for those after it
     images: int
     seconds: float
 
@@ -145,6 +145,7 @@ class Trainer:
         network = self.task.networks[phase.trains]
         self.world.all_reduce_mean_([parameter.grad for parameter in network.parameters() if parameter.grad is not None])
         check_finite_(network.named_parameters(), phase.name, self.step)
+        self.statistics.report(f'Gradients/{phase.name}/norm', global_norm(network.parameters()))
         optimiser.step()
 
     def _micro_batches(self) -> list[tuple[int, ...]]:
