@@ -7,6 +7,7 @@ _CAR = f'synthetic:car?{_QUERY}'
 _TOYWORLD = f'synthetic:toyworld8?{_QUERY}'
 _COLUMNS = (
     'slope', 'pose_error', 'sw_aligned', 'depth_r', 'depth_std_ratio', 'thickness_relative', 'nfs_object', 'class_accuracy', 'fd_photo', 'coverage',
+    'oracles_azimuth',
 )
 _CURVES = ('fd_photo', 'class_accuracy', 'slope', 'pose_error', 'sw_aligned', 'depth_r')
 

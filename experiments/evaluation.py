@@ -67,8 +67,9 @@ class Seen:
 
 
 def readers_for(experiment: Experiment) -> Readers:
-    """The photo network, and the oracle of the style of the held-out scenes; that is trained now if nobody has it (minutes, said on stderr)."""
-    return Readers(PhotoFeatures(), load_oracle(OracleRecipe(style=_world(experiment.held_out).config.style)))
+    """The photo network, and two oracles of the style of the held-out scenes; they are trained now if nobody has them (minutes, said on stderr)."""
+    style = _world(experiment.held_out).config.style
+    return Readers(PhotoFeatures(), *(load_oracle(OracleRecipe(seed, style)) for seed in (0, 1)))
 
 
 def look_at_real(experiment: Experiment, readers: Readers, counts: Counts, folder: Path) -> Held:
@@ -204,6 +205,7 @@ def _facts(experiment: Experiment, readers: Readers, counts: Counts) -> dict:
         'version': VERSION,
         'photo': readers.photo.sha256,
         'oracle': None if readers.oracle is None else readers.oracle.sha256,
+        'second': None if readers.second is None else readers.second.sha256,
         'counts': asdict(counts),
         'held_out': _world(experiment.held_out).fingerprint(),
     }

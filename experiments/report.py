@@ -233,7 +233,8 @@ def _per_seed(facts: Facts) -> list[str]:
 def _how(facts: Facts) -> str:
     experiment, counts = facts.experiment, facts.effort.last
     earlier = facts.effort.earlier
-    oracle = 'no oracle' if facts.readers.oracle is None else f'{facts.readers.oracle.name}, SHA-256 `{facts.readers.oracle.sha256}`'
+    oracles = [oracle for oracle in (facts.readers.oracle, facts.readers.second) if oracle is not None]
+    oracle = '; '.join(f'{oracle.name} {oracle.recipe.seed}, SHA-256 `{oracle.sha256}`' for oracle in oracles) or 'no oracle'
     settings = f'; {_code(experiment.settings)}' if experiment.settings else ''
     return f"""* Command: `{facts.command}`; machine: {machine()}.
 * Trains on `{experiment.data}`, judged against `{experiment.held_out}`, preset `{experiment.preset}`, {experiment.kimg:g} kimg,
@@ -307,13 +308,17 @@ def _raw(facts: Facts) -> dict:
             if seen.following is not None:
                 entry['camera_follows_view'] = measure_all(seen.following, reference, ('slope', 'slope_trimmed'))
         runs.append(entry)
-    oracle = facts.readers.oracle
+    oracle, second = facts.readers.oracle, facts.readers.second
     return {
         'experiment': asdict(experiment) | {'arms': {name: asdict(arm) for name, arm in experiment.arms.items()}},
         'seeds': list(facts.seeds),
         'command': facts.command,
         'machine': machine(),
-        'readers': {'photo': facts.readers.photo.sha256, 'oracle': None if oracle is None else oracle.sha256},
+        'readers': {
+            'photo': facts.readers.photo.sha256,
+            'oracle': None if oracle is None else oracle.sha256,
+            'second': None if second is None else second.sha256,
+        },
         'counts': {'last': asdict(facts.effort.last), 'over_kimg': asdict(facts.effort.earlier)},
         'bars_told': facts.bars_told,
         'real': measure_all(facts.held.real, reference),

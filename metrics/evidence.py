@@ -62,6 +62,7 @@ class Readers:
 
     photo: FeatureExtractor
     oracle: Oracle | None = None
+    second: Oracle | None = None  # another oracle, which only says how far it differs from the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,8 @@ class _Gathering:
                 if self.readers.oracle is not None:
                     reading = self.readers.oracle.read(image)
                     row |= _read_columns(reading)
+                    if self.readers.second is not None:
+                        row |= _other_columns(self.readers.second.read(image), reading)
                 rows.append(row)
                 if start < self.counts.shapes and views.depth is not None:
                     kept = slice(0, min(number, self.counts.shapes - start))
@@ -167,6 +170,8 @@ class _Gathering:
             absent |= {f'images/{name}': reason for name in ('oracle', 'azimuth', 'elevation', 'class', 'mode')}
             absent |= {f'shapes/{name}': reason for name in ('correlation', 'residual', 'scale', 'std_ratio', 'normals_deg', 'agreement')}
             absent |= {f'pairs/{name}': reason for name in ('response_deg', 'right_class', 'cosine', 'same_class', 'same_mode')}
+        if self.readers.second is None:
+            absent |= {f'images/{name}': 'only one oracle reads these pictures' for name in ('other_azimuth_deg', 'other_class')}
         if 'asked_azimuth' not in row:
             absent['images/asked_azimuth'] = absent['images/asked_elevation'] = 'nobody said from where these pictures were to be seen'
         if 'asked_class' not in row:
@@ -250,6 +255,14 @@ def _read_columns(reading: Reading) -> Table:
         'elevation': reading.elevation_rad.double().numpy(),
         'class': reading.classes.numpy(),
         'mode': reading.modes.numpy(),
+    }
+
+
+def _other_columns(second: Reading, first: Reading) -> Table:
+    """Where the second oracle differs: azimuth in degrees, and whether it names another class."""
+    return {
+        'other_azimuth_deg': response_deg(first.azimuth_rad, second.azimuth_rad).abs().numpy(),
+        'other_class': (first.classes != second.classes).numpy(),
     }
 
 

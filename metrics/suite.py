@@ -227,6 +227,10 @@ STATISTICS: Mapping[str, Statistic] = {
         'share of azimuth errors above 90 degrees', 'lower', 'images', ('azimuth', 'asked_azimuth'), _pose_errors('flips'), draws=200
     ),
     'alignment': Statistic('|mean exp i(read - asked)|', 'higher', 'images', ('azimuth', 'asked_azimuth'), _pose_errors('alignment'), draws=200),
+    'oracles_azimuth': Statistic(
+        'median difference of two oracles, degrees', 'lower', 'images', ('other_azimuth_deg',), _median
+    ),
+    'oracles_class': Statistic('share of images that two oracles name differently', 'lower', 'images', ('other_class',), _identical),
     'slope': Statistic('pose-response slope', 'real', 'pairs', _RESPONSE, _response('slope')),
     'slope_trimmed': Statistic('share of pairs trimmed', 'lower', 'pairs', _RESPONSE, _response('trimmed')),
     'thickness': Statistic('thickness ratio of depth', 'real', 'shapes', ('thickness',), _mean),

@@ -10,7 +10,7 @@ from dnnlib.errors import DataError
 from metrics.evidence import TABLES, Counts, Evidence, Readers, gather_evidence
 from metrics.features import PhotoFeatures
 from metrics.measurable import NotMeasurable
-from metrics.oracle import load_oracle
+from metrics.oracle import OracleRecipe, load_oracle
 from metrics.subject import Subject
 from metrics.suite import STATISTICS, Reference, measure_all
 from metrics.toy_subject import counted_from, toy_subject
@@ -24,7 +24,7 @@ PICTURES = Subject('pictures', lambda start, n: replace(REAL.sample(start, n), d
 
 @pytest.fixture(scope='module')
 def readers():
-    return Readers(PhotoFeatures(), load_oracle())
+    return Readers(PhotoFeatures(), load_oracle(), load_oracle(OracleRecipe(seed=1)))
 
 
 @pytest.fixture(scope='module')
@@ -37,6 +37,7 @@ def test_every_statistic_of_real_scenes_is_a_number(readers, evidence):
     found = measure_all(other, Reference(evidence, evidence.images['photo']))
     assert not {name: value for name, value in found.items() if not np.isfinite(value)}
     assert found['class_accuracy'] > 0.95 and 0.8 < found['slope'] < 1.2 and 0.8 < found['thickness_relative'] < 1.25 and found['depth_r'] > 0.8
+    assert 0 < found['oracles_azimuth'] < 4 and found['oracles_class'] < 0.05
 
 
 def test_rows_do_not_depend_on_the_batch(readers, evidence):
