@@ -177,7 +177,7 @@ class _Gathering:
         if 'asked_class' not in row:
             absent['images/asked_class'] = 'no class was asked for'
         if not shape_rows:
-            absent['shapes'] = 'the subject gives no depth' if self.counts.shapes else 'no shapes were asked for'
+            absent['shapes'] = 'there is no depth' if self.counts.shapes else 'no shapes were asked for'
         if self.subject.render is None:
             absent['pairs'] = absent['novel'] = 'these scenes cannot be looked at from elsewhere'
 
@@ -197,7 +197,7 @@ class _Gathering:
         if self.readers.oracle is not None:
             table |= self._read_pairs(found, self.readers.oracle, absent)
         if found.first.depth is None:
-            absent['pairs/l1'] = absent['pairs/covered'] = 'the subject gives no depth'
+            absent['pairs/l1'] = absent['pairs/covered'] = 'there is no depth'
         else:
             seen = _or_nan(lambda: asdict(reprojection(found.first, found.second)), ('l1', 'coverage'), len(found))
             table |= {'l1': _array(seen['l1']), 'covered': _array(seen['coverage'])}

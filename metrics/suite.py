@@ -42,16 +42,23 @@ class Reference:
     @cached_property
     def photo(self) -> Moments:
         """Moments of the real images' photo features."""
-        return Moments.of(self.real.columns('images', ('photo',))[0])
+        return Moments.of(self.column('images', 'photo'))
 
     @cached_property
     def oracle(self) -> Moments:
         """Moments of the real images' oracle features."""
-        return Moments.of(self.real.columns('images', ('oracle',))[0])
+        return Moments.of(self.column('images', 'oracle'))
+
+    def columns(self, table: str, *names: str) -> tuple[np.ndarray, ...]:
+        """Columns of the real evidence. Raises NotMeasurable, saying that it is the real side that lacks them."""
+        try:
+            return self.real.columns(table, names)
+        except NotMeasurable as why:
+            raise NotMeasurable(f'of the real pictures, {why}') from why
 
     def column(self, table: str, name: str) -> np.ndarray:
-        """A column of the real evidence. Raises NotMeasurable."""
-        return self.real.columns(table, (name,))[0]
+        """One of them."""
+        return self.columns(table, name)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +154,12 @@ def _classes_present(reference: Reference, predicted: np.ndarray) -> float:
 
 
 def _mode_kl(reference: Reference, classes: np.ndarray, modes: np.ndarray) -> float:
-    return mode_histogram(classes, modes, NUM_CLASSES, NUM_MODES, *reference.real.columns('images', ('class', 'mode'))).kl
+    return mode_histogram(classes, modes, NUM_CLASSES, NUM_MODES, *reference.columns('images', 'class', 'mode')).kl
 
 
 def _poses(field: str) -> Callable[..., float]:
     def measure(reference: Reference, azimuth: np.ndarray, elevation: np.ndarray) -> float:
-        return getattr(pose_distribution(azimuth, elevation, *reference.real.columns('images', ('azimuth', 'elevation'))), field)
+        return getattr(pose_distribution(azimuth, elevation, *reference.columns('images', 'azimuth', 'elevation')), field)
 
     return measure
 
