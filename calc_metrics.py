@@ -136,11 +136,7 @@ def run(options: Options) -> None:
         )
     if options.group_names:
         num = judged.num or DEFAULT_NUM
-        reals = real_subjects(judged.reals, num, device)
-        results += compute_groups(
-            options.group_names, judged.subject, reals.held_out, reals.readers, reals.class_ids,
-            training=reals.training, other=reals.other, num=num, quiet=options.quiet,
-        )
+        results += compute_groups(options.group_names, judged.subject, real_subjects(judged.reals, num, device), num=num, quiet=options.quiet)
     for result in results:
         print(result)
     if folder is not None:

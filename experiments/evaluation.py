@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
+from tqdm import tqdm
 
 from dnnlib.atomic import atomic_write
 from dnnlib.errors import UnposedError, UsageError
@@ -33,6 +35,7 @@ from training.tasks.conditions import ConditionSource
 
 VERSION = 1  # raised whenever the same weights, readers and counts would give other evidence
 FULL = Counts()
+UNSEEN = 1_000_000  # number of the first held-out scene that is looked at for memorising alone
 SMALL = Counts(images=500, shapes=200, pairs=120, novel=0)  # for the curves
 
 
@@ -86,9 +89,10 @@ def look_at_real(experiment: Experiment, readers: Readers, counts: Counts, folde
         return kept(folder / f'{name}.npz', facts | {'first': first}, lambda: gather_evidence(subject, readers, counts, ids, quiet=quiet))
 
     reference, real = scenes('real-reference', 0), scenes('real-other', counts.images)
-    facts |= {'training': experiment.data}
-    trained = kept(folder / 'real-training.npz', facts, lambda: _training_features(experiment, readers, counts.images))
-    return Held(Reference(reference, trained.columns('images', ('photo',))[0]), real)
+    count = len(open_dataset(experiment.data))
+    trained = kept(folder / 'real-training.npz', facts | {'of': experiment.data}, lambda: _photo_features(experiment.data, 0, count, readers))
+    unseen = kept(folder / 'real-unseen.npz', facts | {'count': count}, lambda: _photo_features(experiment.held_out, UNSEEN, count, readers))
+    return Held(Reference(reference, *(part.columns('images', ('photo',))[0] for part in (trained, unseen))), real)
 
 
 def look_at_runs(
@@ -225,10 +229,15 @@ def _conditions(spec: str, config: TrainingConfig) -> ConditionSource:
     return conditions_for(config, _world(spec))
 
 
-def _training_features(experiment: Experiment, readers: Readers, count: int) -> Evidence:
-    data = open_dataset(experiment.data)
-    images = torch.stack([torch.from_numpy(data[i].image) for i in range(min(count, len(data)))])
-    return Evidence(images={'photo': torch.cat([readers.photo(from_uint8(part)) for part in images.split(readers.photo.batch)]).numpy()})
+def _photo_features(spec: str, first: int, count: int, readers: Readers) -> Evidence:
+    """Of scenes first .. first + count - 1 of a synthetic set, which has no end."""
+    data = _world(spec)
+    parts = []
+    for start in tqdm(range(first, first + count, readers.photo.batch), desc='photo features of real scenes', leave=False):
+        numbers = range(start, min(start + readers.photo.batch, first + count))
+        images = torch.stack([torch.from_numpy(data.world.image(i, data.resolution)) for i in numbers])
+        parts.append(readers.photo(from_uint8(images)).numpy())
+    return Evidence(images={'photo': np.concatenate(parts)})
 
 
 def real_subject(experiment: Experiment) -> Subject:

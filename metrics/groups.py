@@ -4,7 +4,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from metrics.evidence import Counts, Readers, gather_evidence
+from metrics.real_subjects import Reals
 from metrics.results import Result
 from metrics.subject import Subject
 from metrics.suite import STATISTICS, Reference, measure_all
@@ -51,35 +54,28 @@ GROUPS: Mapping[str, Group] = {
 
 
 def compute_groups(
-    names: Sequence[str],
-    subject: Subject,
-    real: Subject,
-    readers: Readers,
-    class_ids: Sequence[int] | None,
-    *,
-    training: Subject | None = None,
-    other: Subject | None = None,
-    num: int | None = None,
-    quiet: bool = True,
+    names: Sequence[str], subject: Subject, reals: Reals, *, num: int | None = None, quiet: bool = True
 ) -> list[Result]:
     """One result per group, in the order of the names; a statistic that cannot be measured is in `Result.unmeasured` with the reason.
 
-    real: held-out scenes or pictures to compare with; other: more of them, which give the floor; training: what the subject learned from, for memorising
-    (None: not measurable). num: rows per table (None: 500).
+    num: rows per table (None: 500); memorising looks at all images that were learned from.
     """
     groups = {name: GROUPS[name] for name in names}
     counts = _most([group.counts(num or DEFAULT_NUM) for group in groups.values()])
     started = time.perf_counter()
-    reference = Reference(
-        gather_evidence(real, readers, counts, class_ids, quiet=quiet),
-        None if training is None else gather_evidence(training, readers, Counts(counts.images, 0, 0, 0), quiet=quiet).images['photo'],
+    readers = reals.readers
+    remembered: list[np.ndarray | None] = [None, None]
+    if reals.training is not None and reals.unseen is not None and any('memorising' in group.statistics for group in groups.values()):
+        photo_alone, all_of_them = Readers(readers.photo), Counts(reals.remembered, 0, 0, 0)
+        remembered = [gather_evidence(part, photo_alone, all_of_them, quiet=quiet).images['photo'] for part in (reals.training, reals.unseen)]
+    seen, real, other = (
+        gather_evidence(part, readers, counts, reals.class_ids, quiet=quiet) for part in (subject, reals.held_out, reals.other)
     )
-    seen = gather_evidence(subject, readers, counts, class_ids, quiet=quiet)
-    floor = None if other is None else gather_evidence(other, readers, counts, class_ids, quiet=quiet)
+    reference = Reference(real, *remembered)
     results = []
     for name, group in groups.items():
         values = measure_all(seen, reference, group.statistics)
-        real_values = {} if floor is None else measure_all(floor, reference, group.statistics)
+        real_values = measure_all(other, reference, group.statistics)
         results.append(
             Result(
                 metric=name,
@@ -91,7 +87,7 @@ def compute_groups(
                 extractor=readers.photo.name,
                 extractor_sha256=readers.photo.sha256,
                 floor={key: value for key, value in real_values.items() if isinstance(value, float)},
-                floor_num=0 if floor is None else getattr(counts, group.table),
+                floor_num=getattr(counts, group.table),
                 seconds=round(time.perf_counter() - started, 3),
                 unmeasured={key: value for key, value in values.items() if isinstance(value, str)},
                 oracle_sha256=None if readers.oracle is None else readers.oracle.sha256,

@@ -18,16 +18,20 @@ from training.data.image_set import ImageSet
 from training.data.synthetic import SyntheticImages
 from training.data.toyworld.catalogue import CATALOGUE
 
-APART = 1_000_000  # scenes between those that were trained on, those compared with, and those that give the floor
+APART = 1_000_000  # scenes between those that were trained on, those compared with, those that give the floor, and those for memorising
+MOST_REMEMBERED = 20_000  # training images that are looked at for memorising
 
 
 @dataclass(frozen=True, slots=True)
 class Reals:
-    """held_out and other: two disjoint lots of real pictures; training: those that were learned from, where they are others than held_out."""
+    """held_out and other: two disjoint lots of real pictures; training and unseen: the `remembered` that were learned from, and as many that were not,
+    where there are such."""
 
     held_out: Subject
     other: Subject
     training: Subject | None
+    unseen: Subject | None
+    remembered: int
     readers: Readers
     class_ids: Sequence[int] | None  # the oracle's numbers of the data's classes
 
@@ -38,15 +42,16 @@ def real_subjects(dataset: ImageSet, num: int, device: Device = 'cpu') -> Reals:
     Of stored pictures, num are compared with and num others give the floor; nobody reads their pose. Raises UsageError for fewer than 2 num.
     """
     if isinstance(dataset, SyntheticImages):
-        trained, held_out, other = (
-            toy_subject(name, dataset.world, counted_from(first), dataset.resolution)
-            for name, first in (('training', 0), ('held out', APART + len(dataset)), ('other real', 2 * APART + len(dataset)))
+        training, held_out, other, unseen = (
+            toy_subject(name, dataset.world, counted_from(place * (APART + len(dataset))), dataset.resolution)
+            for place, name in enumerate(('training', 'held out', 'other real', 'never trained on'))
         )
         classes = [list(CATALOGUE).index(name) for name in dataset.config.classes]
-        return Reals(held_out, other, trained, Readers(PhotoFeatures(device=device), load_oracle(OracleRecipe(style=dataset.config.style))), classes)
+        readers = Readers(PhotoFeatures(device=device), load_oracle(OracleRecipe(style=dataset.config.style)))
+        return Reals(held_out, other, training, unseen, min(len(dataset), MOST_REMEMBERED), readers, classes)
     if len(dataset) < 2 * num:
         raise UsageError(f'{dataset.name} has {len(dataset):,} images; {2 * num:,} are needed, half of them for the floor. Give a smaller --num.')
-    return Reals(pictures('real', dataset), pictures('other real', dataset, num), None, Readers(PhotoFeatures(device=device)), None)
+    return Reals(pictures('real', dataset), pictures('other real', dataset, num), None, None, 0, Readers(PhotoFeatures(device=device)), None)
 
 
 def pictures(name: str, source: ImageSet, first: int = 0) -> Subject:

@@ -34,10 +34,12 @@ NUM_CLASSES, NUM_MODES = 8, 3
 
 @dataclass(frozen=True)
 class Reference:
-    """Held-out real data, seen by the same readers; `training`: photo features of images that the subject learned from, for memorising."""
+    """Held-out real data, seen by the same readers. For memorising: photo features of *all* images that the subject learned from (of a part of them,
+    most copies would go unseen), and of as many that it did not."""
 
     real: Evidence
     training: np.ndarray | None = None
+    unseen: np.ndarray | None = None
 
     @cached_property
     def photo(self) -> Moments:
@@ -138,11 +140,9 @@ def _neighbours(field: str) -> Callable[..., float]:
 
 
 def _memorising(reference: Reference, features: np.ndarray) -> float:
-    if reference.training is None:
-        raise NotMeasurable('there are no training images to compare with')
-    held_out = reference.column('images', 'photo')
-    size = min(len(held_out), len(reference.training))
-    return memorising_auc(features, reference.training[:size], held_out[:size])
+    if reference.training is None or reference.unseen is None:
+        raise NotMeasurable('there are no training images, or none that were not trained on, to compare with')
+    return memorising_auc(features, reference.training, reference.unseen)
 
 
 def _class_kl(reference: Reference, predicted: np.ndarray) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from metrics.audit.gates import GATES, SEEN_BY, Gate, Spread, flagged, outside
-from metrics.audit.law_controls import HELD_OUT, TRAINING, law_controls, real_split
+from metrics.audit.law_controls import HELD_OUT, TRAINING, UNSEEN, law_controls, real_split
 from metrics.audit.shape_controls import shape_controls
 from metrics.evidence import Counts, Evidence, Readers, gather_evidence
 from metrics.features import PhotoFeatures
@@ -65,6 +65,7 @@ def run_audit(config: AuditConfig = AuditConfig(), quiet: bool = True) -> dict[s
     reference = Reference(
         look(toy_subject('held out', world, counted_from(HELD_OUT)), replace(pictures_only, shapes=config.shapes)),
         look(toy_subject('training', world, counted_from(TRAINING)), pictures_only).images['photo'],
+        look(toy_subject('never trained on', world, counted_from(UNSEEN)), pictures_only).images['photo'],
     )
     everything = Counts(config.images, config.shapes, config.pairs, 0)
     wanted = [(real_split(world, index), everything) for index in range(config.splits)]

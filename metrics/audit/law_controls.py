@@ -19,6 +19,7 @@ from training.data.toyworld.world import Toyworld
 
 TRAINING = 0  # number of the first scene that a subject is supposed to have learned from
 HELD_OUT = 1_000_000  # of the first scene of the reference
+UNSEEN = 100_000_000  # of scenes that nobody learned from, beside the training scenes
 OTHERS = 2_000_000  # of the first scene that controls show
 APART = 1_000_000  # between real splits
 

@@ -66,7 +66,7 @@ def test_interrupted_continued_and_reported(plan: Plan, monkeypatch: pytest.Monk
         assert len(sessions) == 2 and sessions[0]['from_kimg'] == 0 and sessions[0]['to_kimg'] == sessions[1]['from_kimg'] > 0
         assert run.cpu_seconds()[1] == 'processor time' and run.cpu_seconds()[0] > 1
     text = done.report.read_text()
-    assert '**1 of 3 bars met**' in text and 'gives no depth' in text and 'camera follows' in text
+    assert '**1 of 3 bars met**' in text and 'there is no depth' in text and 'camera follows' in text
     assert 'before the first run, and are the same today' in text
     assert (plan.results / 'T-sheet.png').is_file()
     found = json.loads(done.report.with_suffix('.json').read_text())
@@ -172,5 +172,7 @@ def test_real_scenes_are_two_disjoint_parts_and_training_images_are_theirs(tmp_p
     photo = held.reference.real.images['photo']
     assert len(photo) == len(held.real.images['photo']) == COUNTS.images
     assert not any((row == photo).all(axis=1).any() for row in held.real.images['photo']), 'no scene is in both'
-    assert held.reference.training.shape == photo.shape and not (held.reference.training == photo).all()
+    training, unseen = held.reference.training, held.reference.unseen
+    assert training.shape == unseen.shape == (40, photo.shape[1]), 'all images that were learned from, and as many that were not'
+    assert not any((row == rows).all(axis=1).any() for rows in (photo, held.real.images['photo'], training) for row in unseen)
     assert (held.real.images['asked_class'] == 0).all(), 'a set of cars alone asks for the oracle\'s class 0'
