@@ -36,7 +36,7 @@ from training.tasks.conditions import ConditionSource
 VERSION = 1  # raised whenever the same weights, readers and counts would give other evidence
 FULL = Counts()
 UNSEEN = 1_000_000  # number of the first held-out scene that is looked at for memorising alone
-SMALL = Counts(images=500, shapes=200, pairs=120, novel=0)  # for the curves
+SMALL = Counts(images=300, shapes=100, pairs=60, novel=0)  # for the curves
 
 
 @dataclass(frozen=True, slots=True)
