@@ -9,7 +9,8 @@ from dnnlib.errors import DataError, UsageError
 from training.augment.controller import AdaController
 from training.augment.pipe import AugmentPipe
 from training.config import TrainingConfig
-from training.data.archive import ImageSet, open_dataset
+from training.data.archive import open_dataset
+from training.data.image_set import ImageSet
 from training.data.loader import Loader, LoaderConfig
 from training.networks.discriminator import Discriminator
 from training.networks.generator3d import Generator3D

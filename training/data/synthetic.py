@@ -19,6 +19,8 @@ from torch_utils.rng import permutation
 from training.data.image_set import ImageSet
 from training.data.item import Item
 from training.data.labels import Label
+from training.data.source import open_source
+from training.data.stored import StoredImages
 from training.data.toyworld.catalogue import CATALOGUE
 from training.data.toyworld.world import Toyworld, ToyworldConfig
 
@@ -117,12 +119,7 @@ class SyntheticImages(ImageSet):
     def from_spec(cls, spec: str) -> SyntheticImages:
         """The set named `spec`. Raises UsageError, and what opening the photographs raises."""
         config = parse_spec(spec)
-        if not config.photos:
-            return cls(config)
-        # Here, because training.data.archive opens synthetic sets too.
-        from training.data.archive import open_dataset
-
-        return cls(config, open_dataset(config.photos))
+        return cls(config, StoredImages(open_source(config.photos)) if config.photos else None)
 
     def __len__(self) -> int:
         return self.config.count
