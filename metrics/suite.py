@@ -20,6 +20,7 @@ from metrics.kernel import KernelConfig, kernel_distance
 from metrics.measurable import NotMeasurable
 from metrics.memorising import memorising_auc
 from metrics.moments import Moments
+from metrics.novel_views import novel_view_distance
 from metrics.pose_accuracy import pose_accuracy
 from metrics.pose_distribution import circular_std_deg, pose_distribution
 from metrics.pose_response import pose_response
@@ -187,7 +188,7 @@ def _inside_out(reference: Reference, correlation: np.ndarray) -> float:
 
 def _novel(turn: int) -> Callable[..., float]:
     def measure(reference: Reference, features: np.ndarray) -> float:
-        return frechet_distance(Moments.of(reference.column('novel', str(turn))), Moments.of(features))
+        return novel_view_distance(features, reference.column('novel', str(turn)))
 
     return measure
 
