@@ -77,6 +77,8 @@ def main(context: click.Context, **options) -> None:
     world = distributed.init_from_env(options['device'])
     if world.device.type == 'cpu':
         torch.set_num_threads(options['threads'])
+        # Adam's moments of weights that have come to rest fade into denormal numbers, with which processors are slow (docs/benchmarks.md).
+        torch.set_flush_denormal(True)
     config.loop.rows_per_device(world)
     metrics.check(config.metrics.names, config.metrics.num)
     built = build(config)
