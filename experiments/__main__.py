@@ -12,6 +12,7 @@ from dnnlib.units import format_seconds, parse_seeds
 from experiments.catalogue import EXPERIMENTS
 from experiments.conduct import Plan, conduct
 from experiments.experiment import Experiment
+from experiments.side_by_side import prepare_processor
 
 RESULTS = Path(__file__).resolve().parents[1] / 'docs' / 'results'
 SECONDS_PER_KIMG = 25  # of one core, for the demo preset at 32 pixels; only --list uses it
@@ -57,6 +58,7 @@ def main(
         trains=not report_only,
         command=f'python -m experiments {experiment.name} --seeds {seeds}' + (f' --arms {arms}' if arms else '') + (f' --kimg {kimg:g}' if kimg else ''),
     )
+    prepare_processor()
     conducted = conduct(plan)
     if conducted.report is not None:
         print(f'The report is {conducted.report}')
