@@ -126,7 +126,7 @@ ALARMS: tuple[Alarm, ...] = (
         'If it stays, start again with a larger --gamma, and look for copies in the data.', True,
     ),
     Alarm(
-        'class-collapse', 'class_kl', 'divergence of the classes', 'above', _at_most(0.3), 'pictures do not show the classes that they are asked for',
+        'class-collapse', 'class_kl', 'divergence of the classes', 'above', _at_most(0.5), 'pictures do not show the classes that they are asked for',
         'If it stays, start again with --set discriminator.unconditional_term=true, a larger --gamma, or a larger batch.', True,
     ),
     Alarm(
