@@ -1,6 +1,7 @@
-"""The choice of implementation: what is asked for and does not exist is an error that says so."""
+"""The choice of implementation: a kernel where it can be had, the reference where not, and an error that says so for what was asked for."""
 
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,34 @@ import torch
 
 from custom_ops import backend as backend_module
 from custom_ops import bias_act, sample_planes, upfirdn2d
-from custom_ops.backend import IMPLEMENTATIONS, choose
+from custom_ops.__main__ import main
+from custom_ops.backend import KERNELS, choose, explain, register_kernel
+from custom_ops.jit import KernelUnavailable
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    """No kernel is registered, nothing is decided, and nobody has switched kernels off."""
+    monkeypatch.setattr(backend_module, 'KERNELS', {op: {} for op in KERNELS})
+    monkeypatch.setattr(backend_module, '_decided', {})
+    monkeypatch.setattr(backend_module, '_refused', {})
+    monkeypatch.setattr(backend_module, '_warned', set())
+    monkeypatch.delenv('UNPOSED_KERNELS', raising=False)
+
+
+class Loading:
+    """A kernel that can be had, or not for a reason; counts how often it was asked."""
+
+    def __init__(self, reason: str | None = None):
+        self.reason = reason
+        self.times = 0
+
+    def __call__(self, device):
+        self.times += 1
+        if self.reason is not None:
+            raise KernelUnavailable(self.reason)
 
 
 @pytest.mark.parametrize(
@@ -30,25 +58,127 @@ def test_a_missing_kernel_is_a_clear_error(call):
         call('fast')
 
 
-def test_auto_takes_a_kernel_where_one_exists(monkeypatch):
-    monkeypatch.setitem(IMPLEMENTATIONS, 'bias_act', ('reference', 'cuda'))
-    monkeypatch.setattr(backend_module, '_decided', {})
-    assert choose('bias_act', 'auto', 'cuda') == 'cuda'
+def test_auto_takes_a_kernel_that_can_be_had_and_gets_it_ready_once():
+    load = Loading()
+    register_kernel('bias_act', 'cuda', load)
+    for _ in range(3):
+        assert choose('bias_act', 'auto', 'cuda') == 'cuda'
+    assert load.times == 1
     assert choose('bias_act', 'auto', 'cpu') == 'reference'
     assert choose('bias_act', 'reference', 'cuda') == 'reference'
     with pytest.raises(ValueError, match='tensors are on'):
         choose('bias_act', 'cuda', 'cpu')
+    with pytest.raises(ValueError, match='no operation is called'):
+        choose('bias', 'auto', 'cpu')
 
 
-def test_says_once(monkeypatch, caplog):
-    monkeypatch.setattr(backend_module, '_decided', {})
+def test_auto_makes_do_without_a_kernel_that_cannot_be_had():
+    load = Loading('there is no compiler')
+    register_kernel('bias_act', 'cpu', load)
+    for _ in range(3):
+        assert choose('bias_act', 'auto', 'cpu') == 'reference'
+    assert load.times == 1
+    for _ in range(3):
+        with pytest.raises(KernelUnavailable, match='was asked for bias_act.*there is no compiler'):
+            choose('bias_act', 'cpu', 'cpu')
+    assert load.times == 2
+
+
+def test_every_device_decides_for_itself():
+    def load(device):
+        if device.index == 1:
+            raise KernelUnavailable('this GPU is too old')
+
+    register_kernel('bias_act', 'cuda', load)
+    assert [choose('bias_act', 'auto', torch.device('cuda', index)) for index in (0, 1)] == ['cuda', 'reference']
+
+
+def test_an_operation_enters_with_its_kernel():
+    register_kernel('march', 'cpu', Loading())
+    assert choose('march', 'auto', 'cpu') == 'cpu'
+
+
+def test_an_error_that_is_not_about_availability_is_not_swallowed():
+    def load(device):
+        raise AttributeError('a typing error')
+
+    register_kernel('bias_act', 'cpu', load)
+    with pytest.raises(AttributeError):
+        choose('bias_act', 'auto', 'cpu')
+
+
+def test_says_once(caplog):
     with caplog.at_level(logging.INFO, logger='custom_ops'):
         choose('upfirdn2d', 'auto', 'cpu')
         choose('upfirdn2d', 'auto', 'cpu')
     assert [record.message for record in caplog.records] == ['upfirdn2d on cpu: reference (no cpu kernel exists for this operation yet)']
 
 
-def test_table():
-    root = Path(__file__).resolve().parents[2]
-    out = subprocess.run([sys.executable, '-m', 'custom_ops'], cwd=root, capture_output=True, text=True, check=True).stdout
-    assert all(op in out for op in IMPLEMENTATIONS)
+def test_warns_once_for_each_reason(caplog):
+    for op in ('bias_act', 'upfirdn2d'):
+        register_kernel(op, 'cpu', Loading('there is no compiler'))
+    with caplog.at_level(logging.INFO, logger='custom_ops'):
+        for op in ('bias_act', 'upfirdn2d', 'sample_planes'):
+            choose(op, 'auto', 'cpu')
+    assert [record.levelname for record in caplog.records] == ['WARNING', 'INFO', 'INFO']
+    assert caplog.records[0].message == 'bias_act on cpu: reference (there is no compiler)'
+
+
+def test_the_switch(monkeypatch):
+    load = Loading()
+    register_kernel('bias_act', 'cpu', load)
+    monkeypatch.setenv('UNPOSED_KERNELS', 'off')
+    assert choose('bias_act', 'auto', 'cpu') == 'reference'
+    with pytest.raises(KernelUnavailable, match='UNPOSED_KERNELS=off'):
+        choose('bias_act', 'cpu', 'cpu')
+    assert load.times == 0
+    monkeypatch.setenv('UNPOSED_KERNELS', 'no')
+    with pytest.raises(ValueError, match='must be auto or off'):
+        explain('bias_act', 'auto', 'cpu')
+
+
+def test_is_a_constant_for_torch_compile():
+    """The graph stays whole though the choice may start a compiler and write to the log."""
+    register_kernel('bias_act', 'cpu', lambda device: subprocess.run(['true'], check=True))
+
+    @torch.compile(fullgraph=True, backend='eager')
+    def double_if_kernel(x):
+        return 2 * x if choose('bias_act', 'auto', x.device) == 'cpu' else x
+
+    assert double_if_kernel(torch.ones(1)) == 2
+
+
+WITHOUT_COMPILERS = """
+import logging, sys, torch
+from pathlib import Path
+import custom_ops
+assert 'torch._dynamo' not in sys.modules, 'the import of custom_ops brings in the compiler of torch, which takes seconds'
+from custom_ops.backend import KERNELS, register_kernel
+from custom_ops.jit import load_host
+
+logging.basicConfig(format='%(message)s', level=logging.WARNING)
+for op in KERNELS:
+    register_kernel(op, 'cpu', lambda device: load_host('any', [Path(custom_ops.__file__)]))
+planes, points, axes = torch.ones(1, 1, 1, 2, 2), torch.zeros(1, 1, 3), torch.eye(3)[None, :2]
+custom_ops.bias_act(torch.zeros(1, 2))
+custom_ops.upfirdn2d(torch.zeros(1, 1, 4, 4), torch.ones(2, 2))
+print(custom_ops.sample_planes(planes, points, axes).item(), custom_ops.decode_planes(planes, points, axes, [torch.ones(1, 1)], [torch.ones(1)]).item())
+"""
+
+
+def test_without_compilers_the_references_run_and_one_line_says_why():
+    environment = {name: value for name, value in os.environ.items() if name != 'CXX'} | {'PATH': ''}
+    child = subprocess.run(
+        [sys.executable, '-c', WITHOUT_COMPILERS], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert child.stdout == '1.0 2.0\n'
+    lines = child.stderr.splitlines()
+    assert len(lines) == 1 and 'there is no C++ compiler here; install g++' in lines[0]
+
+
+def test_table(monkeypatch, capsys):
+    register_kernel('bias_act', 'cpu', Loading('there is no compiler'))
+    monkeypatch.setattr(sys, 'argv', ['custom_ops', '--no-build'])
+    assert main() == 0
+    out = capsys.readouterr().out
+    assert all(op in out for op in KERNELS) and 'there is no compiler' in out
