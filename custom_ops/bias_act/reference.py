@@ -65,10 +65,8 @@ def _leaky_relu(x: Tensor, alpha: float) -> Tensor:
     return F.leaky_relu_(x, alpha)
 
 
-def bias_act_reference(
-    x: Tensor, bias: Tensor | None, act: str, alpha: float | None, gain: float | None, clamp: float | None, dim: int
-) -> Tensor:
-    """See custom_ops.bias_act; same arguments, positional."""
+def resolve(x: Tensor, bias: Tensor | None, act: str, alpha: float | None, gain: float | None, dim: int) -> tuple[float | None, float]:
+    """(alpha, gain) with their defaults filled in; alpha is None where the activation has none. Raises ValueError as bias_act does."""
     activation = ACTIVATIONS.get(act)
     if activation is None:
         raise ValueError(f'no activation is called {act!r}; there are: {", ".join(ACTIVATIONS)}')
@@ -78,11 +76,20 @@ def bias_act_reference(
         raise ValueError(f'alpha={alpha} was given, but activation {act!r} has no alpha')
     if gain is None:
         gain = activation.gain
+    if bias is not None and (bias.ndim != 1 or bias.shape[0] != x.shape[dim]):
+        raise ValueError(
+            f'bias of shape {tuple(bias.shape)} does not fit dimension {dim} of x of shape {tuple(x.shape)}; expected [{x.shape[dim]}]'
+        )
+    return alpha, gain
+
+
+def bias_act_reference(
+    x: Tensor, bias: Tensor | None, act: str, alpha: float | None, gain: float | None, clamp: float | None, dim: int
+) -> Tensor:
+    """See custom_ops.bias_act; same arguments, positional."""
+    alpha, gain = resolve(x, bias, act, alpha, gain, dim)
+    activation = ACTIVATIONS[act]
     if bias is not None:
-        if bias.ndim != 1 or bias.shape[0] != x.shape[dim]:
-            raise ValueError(
-                f'bias of shape {tuple(bias.shape)} does not fit dimension {dim} of x of shape {tuple(x.shape)}; expected [{x.shape[dim]}]'
-            )
         bias = bias.to(x.dtype)
         trailing = x.ndim - 1 - dim % x.ndim
         if trailing:

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from custom_ops.backend import choose
 from custom_ops.upfirdn2d.filters import filter_size, setup_filter
-from custom_ops.upfirdn2d.reference import upfirdn2d_reference
+from custom_ops.upfirdn2d.kernel import obstacle, upfirdn2d_kernel
+from custom_ops.upfirdn2d.reference import Four, Two, upfirdn2d_reference
 
 __all__ = ['downsample2d', 'filter2d', 'setup_filter', 'upfirdn2d', 'upsample2d']
 
@@ -35,10 +36,10 @@ def upfirdn2d(
     flip_filter  False: true convolution; True: correlation
     result   [N, C, (H up + top + bottom - kh) // down + 1, same for W], in whichever memory format was fastest; differentiable to any order
 
-    Raises ValueError for bad shapes, factors below one, or when the filter is larger than the padded image.
+    Raises ValueError for bad shapes, factors below one, a filter larger than the padded image, or when a kernel was asked for by name and
+    cannot do it: the kernels know float32, bfloat16 and float16 and give no gradient to the filter. 'auto' then takes the reference.
     """
-    choose('upfirdn2d', backend, x.device)
-    return upfirdn2d_reference(x, f, _pair(up), _pair(down), _four(padding), flip_filter, gain)
+    return _dispatch(x, f, _pair(up), _pair(down), _four(padding), flip_filter, gain, backend)
 
 
 def upsample2d(x: Tensor, f: Tensor, up: int = 2, *, flip_filter: bool = False, gain: float = 1.0, backend: str = 'auto') -> Tensor:
@@ -60,6 +61,16 @@ def filter2d(x: Tensor, f: Tensor, *, flip_filter: bool = False, gain: float = 1
     kh, kw = filter_size(f)
     padding = (kw // 2, (kw - 1) // 2, kh // 2, (kh - 1) // 2)
     return upfirdn2d(x, f, padding=padding, flip_filter=flip_filter, gain=gain, backend=backend)
+
+
+def _dispatch(x: Tensor, f: Tensor, up: Two, down: Two, padding: Four, flip_filter: bool, gain: float, backend: str) -> Tensor:
+    if choose('upfirdn2d', backend, x.device) != 'reference':
+        why_not = obstacle(x, f)
+        if why_not is None:
+            return upfirdn2d_kernel(x, f, up, down, padding, flip_filter, gain)
+        if backend != 'auto':
+            raise ValueError(f"backend {backend!r} was asked for upfirdn2d, but {why_not}; use backend='auto' or 'reference'")
+    return upfirdn2d_reference(x, f, up, down, padding, flip_filter, gain)
 
 
 def _pair(value: Pair) -> tuple[int, int]:
@@ -84,8 +95,11 @@ def _op(
     flip_filter: bool = False,
     gain: float = 1.0,
 ) -> Tensor:
-    """The reference, with the schema's defaults: the dispatcher leaves out arguments at their defaults."""
-    return upfirdn2d_reference(x, f, tuple(up), tuple(down), tuple(padding), flip_filter, gain)
+    """With the schema's defaults: the dispatcher leaves out arguments at their defaults. Only registered operations within, for tracing."""
+    run = upfirdn2d_reference
+    if choose('upfirdn2d', 'auto', x.device) != 'reference' and obstacle(x, f) is None:
+        run, f = torch.ops.unposed.upfirdn2d_kernel, f.float()
+    return run(x, f, tuple(up), tuple(down), tuple(padding), flip_filter, gain)
 
 
 _library = torch.library.Library('unposed', 'FRAGMENT')

@@ -21,10 +21,7 @@ FEW_CHANNELS = 12
 
 def upfirdn2d_reference(x: Tensor, f: Tensor, up: Two, down: Two, padding: Four, flip_filter: bool, gain: float) -> Tensor:
     """See custom_ops.upfirdn2d; factors as (x, y), padding as (left, right, top, bottom)."""
-    if x.ndim != 4 or f.ndim not in (1, 2):
-        raise ValueError(f'x must be [N, C, H, W] and f [k] or [kh, kw]; found {tuple(x.shape)} and {tuple(f.shape)}')
-    if min(up) < 1 or min(down) < 1:
-        raise ValueError(f'up and down must be at least 1; found up={up}, down={down}')
+    check_arguments(x, f, up, down, padding)
     f = f.to(x.dtype)
     if f.ndim == 1 and f.shape[0] <= ONE_PASS_TAPS:
         f = torch.outer(f, f)
@@ -32,7 +29,6 @@ def upfirdn2d_reference(x: Tensor, f: Tensor, up: Two, down: Two, padding: Four,
         f = f.flip(0) if f.ndim == 1 else f.flip((0, 1))
     if gain != 1 and f.ndim == 2:
         f = f * gain
-    _check_size(x, f, up, padding)
     if f.ndim == 2:
         return _pass(x, f, up, down, padding)
     left, right, top, bottom = padding
@@ -43,7 +39,12 @@ def upfirdn2d_reference(x: Tensor, f: Tensor, up: Two, down: Two, padding: Four,
     return _pass(_pass(x, *along_y), *along_x)
 
 
-def _check_size(x: Tensor, f: Tensor, up: Two, padding: Four) -> None:
+def check_arguments(x: Tensor, f: Tensor, up: Two, down: Two, padding: Four) -> None:
+    """Raises ValueError for bad shapes, factors below one, or when the filter is larger than the padded image."""
+    if x.ndim != 4 or f.ndim not in (1, 2):
+        raise ValueError(f'x must be [N, C, H, W] and f [k] or [kh, kw]; found {tuple(x.shape)} and {tuple(f.shape)}')
+    if min(up) < 1 or min(down) < 1:
+        raise ValueError(f'up and down must be at least 1; found up={up}, down={down}')
     left, right, top, bottom = padding
     height = x.shape[2] * up[1] + top + bottom
     width = x.shape[3] * up[0] + left + right
@@ -51,6 +52,12 @@ def _check_size(x: Tensor, f: Tensor, up: Two, padding: Four) -> None:
         raise ValueError(
             f'the padded image is {height}x{width}, smaller than the filter {tuple(f.shape)}; pad more or use a shorter filter'
         )
+
+
+def output_size(x: torch.Size, taps: Two, up: Two, down: Two, padding: Four) -> Two:
+    """(height, width) for x [N, C, H, W] and taps (y, x)."""
+    left, right, top, bottom = padding
+    return (x[2] * up[1] + top + bottom - taps[0]) // down[1] + 1, (x[3] * up[0] + left + right - taps[1]) // down[0] + 1
 
 
 def _pass(x: Tensor, f: Tensor, up: Two, down: Two, padding: Four) -> Tensor:
@@ -67,7 +74,7 @@ class _Resample(torch.autograd.Function):
     def forward(ctx, x: Tensor, f: Tensor, up: Two, down: Two, padding: Four) -> Tensor:
         y = _convolve(x, f, up, down, padding)
         ctx.save_for_backward(f)
-        ctx.geometry = (up, down, _adjoint_padding(x.shape, y.shape, f.shape, up, down, padding))
+        ctx.geometry = (up, down, adjoint_padding(x.shape, y.shape, f.shape, up, down, padding))
         return y
 
     @staticmethod
@@ -78,7 +85,7 @@ class _Resample(torch.autograd.Function):
         return _pass(grad, f.to(grad.dtype).flip((0, 1)), down, up, padding), None, None, None, None
 
 
-def _adjoint_padding(x: torch.Size, y: torch.Size, f: torch.Size, up: Two, down: Two, padding: Four) -> Four:
+def adjoint_padding(x: torch.Size, y: torch.Size, f: Two, up: Two, down: Two, padding: Four) -> Four:
     """Padding with which (up <-> down, f turned round) maps shape y to shape x and is the transpose of the forward map.
 
     Forward: y[i] = sum_j x[j] f[i down + k - 1 - before - j up]. Read as a sum over i for fixed j it is again of this form with
