@@ -5,7 +5,20 @@ The names below are functions; they hide the sub-packages of the same name, whos
 """
 
 from custom_ops.bias_act import bias_act
-from custom_ops.triplane import decode_planes, sample_planes
+from custom_ops.synthesis_epilogue import synthesis_epilogue
+from custom_ops.triplane import TriplaneField, decode_planes, render_planes, sample_planes
 from custom_ops.upfirdn2d import downsample2d, filter2d, setup_filter, upfirdn2d, upsample2d
 
-__all__ = ['bias_act', 'decode_planes', 'downsample2d', 'filter2d', 'sample_planes', 'setup_filter', 'upfirdn2d', 'upsample2d']
+__all__ = [
+    'TriplaneField',
+    'bias_act',
+    'decode_planes',
+    'downsample2d',
+    'filter2d',
+    'render_planes',
+    'sample_planes',
+    'setup_filter',
+    'synthesis_epilogue',
+    'upfirdn2d',
+    'upsample2d',
+]

@@ -1,57 +1,7 @@
-"""Features of points in space from a few axis-aligned feature planes."""
+"""Feature planes: points on them, the small network behind them, and rays through them, the last as one kernel."""
 
-from collections.abc import Sequence
+from custom_ops.triplane.field import TriplaneField
+from custom_ops.triplane.points import decode_planes, sample_planes
+from custom_ops.triplane.rays import is_fused, render_planes
 
-import torch
-from torch import Tensor
-
-from custom_ops.backend import choose
-from custom_ops.triplane.reference import decode_planes_reference, sample_planes_reference
-
-__all__ = ['decode_planes', 'sample_planes']
-
-
-def sample_planes(planes: Tensor, points: Tensor, axes: Tensor, *, backend: str = 'auto') -> Tensor:
-    """Mean over planes of the bilinear sample at each point's projection (EG3D, arXiv 2112.07945, section 4.1).
-
-    planes  [N, P, C, H, W]; fastest on a CPU when C is innermost in memory
-    points  [N, M, 3] in box units: -1 and 1 are the outer edges of the planes; outside, a plane is zero
-    axes    [P, 2, 3]: rows are unit vectors; the first coordinate (axes[p, 0] . point) indexes width, the second height
-    result  [N, M, C]; differentiable in planes and points, twice
-
-    Raises ValueError for shapes that do not fit.
-    """
-    choose('sample_planes', backend, planes.device)
-    return sample_planes_reference(planes, points, axes)
-
-
-def decode_planes(
-    planes: Tensor,
-    points: Tensor,
-    axes: Tensor,
-    weights: Sequence[Tensor],
-    biases: Sequence[Tensor],
-    activation: str = 'softplus',
-    *,
-    backend: str = 'auto',
-) -> Tensor:
-    """A small network on sample_planes: activation between layers, none after the last.
-
-    weights     [C1, C], [C2, C1], ... as torch.nn.functional.linear takes them (all scales folded in)
-    biases      [C1], [C2], ...
-    activation  'softplus', 'relu', 'lrelu' (slope 0.2) or 'silu'; no gain
-    result      [N, M, C_last], raw
-
-    Raises ValueError for shapes or an activation that do not fit.
-    """
-    choose('decode_planes', backend, planes.device)
-    return decode_planes_reference(planes, points, axes, weights, biases, activation)
-
-
-_library = torch.library.Library('unposed', 'FRAGMENT')
-_library.define('sample_planes(Tensor planes, Tensor points, Tensor axes) -> Tensor')
-_library.impl('sample_planes', sample_planes_reference, 'CompositeImplicitAutograd')
-_library.define(
-    "decode_planes(Tensor planes, Tensor points, Tensor axes, Tensor[] weights, Tensor[] biases, str activation='softplus') -> Tensor"
-)
-_library.impl('decode_planes', decode_planes_reference, 'CompositeImplicitAutograd')
+__all__ = ['TriplaneField', 'decode_planes', 'is_fused', 'render_planes', 'sample_planes']

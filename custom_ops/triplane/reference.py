@@ -14,6 +14,30 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+def check_points(planes: Tensor, points: Tensor, axes: Tensor) -> None:
+    """Raises ValueError unless planes are [N, P, C, H, W], points [N, M, 3] and axes [P, 2, 3]."""
+    if planes.ndim != 5 or points.ndim != 3 or points.shape[2] != 3 or points.shape[0] != planes.shape[0]:
+        raise ValueError(f'planes must be [N, P, C, H, W] and points [N, M, 3]; found {tuple(planes.shape)} and {tuple(points.shape)}')
+    if axes.shape != (planes.shape[1], 2, 3):
+        p = planes.shape[1]
+        raise ValueError(f'axes of shape {tuple(axes.shape)} do not fit {p} planes; they must be [{p}, 2, 3]')
+
+
+def check_decoder(channels: int, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str) -> None:
+    """Raises ValueError unless every layer takes what the one before gives, with one bias per layer and a known activation between."""
+    if activation not in ACTIVATIONS:
+        raise ValueError(f'no activation is called {activation!r}; there are: {", ".join(ACTIVATIONS)}')
+    if len(weights) != len(biases) or not weights:
+        raise ValueError(f'{len(weights)} weights and {len(biases)} biases were given; there must be one bias per weight, and at least one')
+    for weight, bias in zip(weights, biases, strict=True):
+        if weight.ndim != 2 or weight.shape[1] != channels or bias.shape != weight.shape[:1]:
+            raise ValueError(
+                f'a layer on {channels} channels needs a weight [out, {channels}] and a bias [out]; found {tuple(weight.shape)} and '
+                f'{tuple(bias.shape)}'
+            )
+        channels = weight.shape[0]
+
+
 def sample_planes_reference(planes: Tensor, points: Tensor, axes: Tensor) -> Tensor:
     """See custom_ops.sample_planes."""
     return _sampled(planes, points, axes).transpose(1, 2)
@@ -21,11 +45,8 @@ def sample_planes_reference(planes: Tensor, points: Tensor, axes: Tensor) -> Ten
 
 def _sampled(planes: Tensor, points: Tensor, axes: Tensor) -> Tensor:
     """The mean of the planes at the points as grid_sample leaves it: [N, C, M]."""
-    if planes.ndim != 5 or points.ndim != 3 or points.shape[2] != 3 or points.shape[0] != planes.shape[0]:
-        raise ValueError(f'planes must be [N, P, C, H, W] and points [N, M, 3]; found {tuple(planes.shape)} and {tuple(points.shape)}')
+    check_points(planes, points, axes)
     n, p, c, h, w = planes.shape
-    if axes.shape != (p, 2, 3):
-        raise ValueError(f'axes of shape {tuple(axes.shape)} do not fit {p} planes; they must be [{p}, 2, 3]')
     m = points.shape[1]
     # One row of the grid per plane: the planes of a sample become rows of the batch, so that a single call sees them all.
     with torch.autocast(points.device.type, enabled=False):  # a position in 16 bits would jump from texel to texel
@@ -41,10 +62,8 @@ def decode_planes_reference(
     planes: Tensor, points: Tensor, axes: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str = 'softplus'
 ) -> Tensor:
     """See custom_ops.decode_planes."""
-    if activation not in ACTIVATIONS:
-        raise ValueError(f'no activation is called {activation!r}; there are: {", ".join(ACTIVATIONS)}')
-    if len(weights) != len(biases) or not weights:
-        raise ValueError(f'{len(weights)} weights and {len(biases)} biases were given; there must be one bias per weight, and at least one')
+    check_points(planes, points, axes)
+    check_decoder(planes.shape[2], weights, biases, activation)
     function = ACTIVATIONS[activation]
     # Points stay innermost in memory, as the sampler leaves them: for narrow layers a quarter faster than one row per point, on a CPU.
     x = _sampled(planes, points, axes)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from custom_ops.volume.compositing import density_of
 from dnnlib.errors import NumericalError, UsageError
-from training.rendering.compositing import density_of
 from training.rendering.renderer import Field, RenderingConfig
 
 

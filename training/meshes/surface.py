@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from custom_ops.volume.compositing import march
 from dnnlib.errors import DataError, MissingInputError, UsageError
 from training.meshes.grid import DensityGrid, density_grid, physical_density, raw_of_density
-from training.rendering.compositing import march
 from training.rendering.renderer import Field, RenderingConfig
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from custom_ops import TriplaneField
 from dnnlib.errors import UsageError
 from torch_utils.rng import Stream
 from training.cameras.camera import Camera
@@ -17,7 +18,7 @@ from training.networks.radiance import Radiance, RadianceConfig
 from training.networks.superres import Superres, SuperresConfig
 from training.networks.synthesis import Synthesis, SynthesisConfig
 from training.rendering.planes import PLANE_AXES
-from training.rendering.renderer import Field, RenderingConfig, render
+from training.rendering.renderer import RenderingConfig, render
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +98,9 @@ class Generator3D(nn.Module):
         """ws [N, num_ws, w_dim] -> planes [N, P, C, H, W]; `noise` 'random' draws from `stream`, an address per layer."""
         return self.synthesis(ws, noise, stream)
 
-    def field(self, planes: Tensor) -> Field:
+    def field(self, planes: Tensor) -> TriplaneField:
         """field(points [N, M, 3] world, directions, ignored) -> raw density [N, M, 1], features [N, M, F]."""
-        side = self.config.rendering.box_side
-
-        def evaluate(points: Tensor, directions: Tensor | None = None) -> tuple[Tensor, Tensor]:
-            return self.radiance(planes, points, side)
-
-        return evaluate
+        return self.radiance.field(planes, self.config.rendering.box_side)
 
     def density(self, planes: Tensor, points: Tensor) -> Tensor:
         """points [N, M, 3] in world units -> density before its activation [N, M, 1]."""

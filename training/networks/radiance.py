@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
-from custom_ops import decode_planes
+from custom_ops import TriplaneField
 from dnnlib.errors import UsageError
 from training.networks.layers import Dense
 from training.rendering.planes import PLANE_AXES
@@ -48,12 +47,12 @@ class Radiance(nn.Module):
         self.outside = config.outside
         self.register_buffer('axes', PLANE_AXES[axes].clone(), persistent=False)
 
-    def forward(self, planes: Tensor, points: Tensor, box_side: float) -> tuple[Tensor, Tensor]:
-        """`points` are in world units; the planes span the box of side `box_side` around the world origin."""
+    def field(self, planes: Tensor, box_side: float) -> TriplaneField:
+        """The field of these planes, which span the box of side `box_side` (world units) around the world origin."""
         weights, biases = zip(*(layer.effective() for layer in self.layers), strict=True)
-        raw = decode_planes(planes, points * (2 / box_side), self.axes, list(weights), list(biases), 'softplus')
-        density, features = raw.split([1, raw.shape[-1] - 1], dim=-1)
-        if self.outside is not None:
-            distance = torch.linalg.vector_norm(points, dim=-1, keepdim=True)
-            density = density - self.outside.strength * (distance - self.outside.radius).relu()
-        return density, features.sigmoid() * 1.002 - 0.001
+        outside = self.outside or OutsidePrior(strength=0.0)
+        return TriplaneField(planes, self.axes, weights, biases, box_side, 'softplus', outside.strength, outside.radius)
+
+    def forward(self, planes: Tensor, points: Tensor, box_side: float) -> tuple[Tensor, Tensor]:
+        """`points` are in world units."""
+        return self.field(planes, box_side)(points)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from training.rendering import compositing
+from custom_ops.volume import compositing
 
 G = torch.Generator().manual_seed(5)
 

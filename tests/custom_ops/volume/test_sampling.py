@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from training.rendering import sampling
+from custom_ops.volume import sampling
 
 G = torch.Generator().manual_seed(3)
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from custom_ops.volume.compositing import march
 from dnnlib.errors import NumericalError, UsageError
 from training.meshes.grid import density_grid, physical_density, raw_of_density, voxel_centres
-from training.rendering.compositing import march
 from training.rendering.renderer import RenderingConfig
 
 

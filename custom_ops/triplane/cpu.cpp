@@ -1,0 +1,126 @@
+// The triplane kernels on a processor: packets of rays on a few threads.
+
+#include <cstdlib>
+#include <vector>
+
+#include "render.h"
+#include "threads.h"
+
+namespace {
+
+using namespace triplane;
+
+struct Memory {
+    explicit Memory(size_t floats) : at((float*)aligned_alloc(64, (floats * sizeof(float) + 63) / 64 * 64)) {
+        memset(at, 0, (floats * sizeof(float) + 63) / 64 * 64);  // lanes behind the last sample are computed with and must be finite
+    }
+    ~Memory() { free(at); }
+    float* at;
+};
+
+enum Job { RENDER, QUERY };
+
+// Kept out of line, with its own copy of the call: no store through a float pointer can then force a reload of a parameter.
+template <class Texel>
+__attribute__((noinline)) void forward_packets(const Call given, Job job, int64_t first, int64_t last) {
+    const Call call = given;
+    Memory memory(Scratch(call, nullptr, false).floats);
+    Scratch scratch(call, memory.at, false);
+    for (int64_t i = first; i < last; i++) {
+        Packet packet = packet_number(call, scratch, i);
+        if (job == RENDER) {
+            render_packet<Texel>(call, packet, scratch);
+        } else {
+            query_packet<Texel>(call, packet, scratch);
+        }
+    }
+}
+
+// Lanes of the decoder's gradient are short sums in float; they are added up in double.
+void collect(float* lanes, double* sums, int size) {
+    for (int i = 0; i < size; i++) {
+        double total = 0;
+        for (int lane = 0; lane < Lanes::WIDTH; lane++) {
+            total += lanes[i * Lanes::WIDTH + lane];
+        }
+        sums[i] += total;
+    }
+    memset(lanes, 0, sizeof(float) * size * Lanes::WIDTH);
+}
+
+template <class Texel>
+__attribute__((noinline)) void backward_packets(const Call given, Job job, int64_t first, int64_t last, int thread) {
+    const Call call = given;
+    Memory memory(Scratch(call, nullptr, true).floats);
+    Scratch scratch(call, memory.at, true);
+    int size = Scratch::decoder_size(call);
+    std::vector<double> sums(size);
+    float* grad_planes = call.grad_planes + thread * call.grad_planes_size;
+    for (int64_t i = first; i < last; i++) {
+        Packet packet = packet_number(call, scratch, i);
+        if (job == RENDER) {
+            render_packet_backward<Texel>(call, packet, scratch, grad_planes, scratch.grad_decoder);
+        } else {
+            query_packet_backward<Texel>(call, packet, scratch, grad_planes, scratch.grad_decoder);
+        }
+        if ((i - first) % 64 == 63) {
+            collect(scratch.grad_decoder, sums.data(), size);
+        }
+    }
+    collect(scratch.grad_decoder, sums.data(), size);
+    for (int i = 0; i < size; i++) {
+        call.grad_decoder[thread * size + i] = float(sums[i]);
+    }
+}
+
+void forward(const Call& call, Job job, int threads) {
+    int64_t packets = call.images * packets_per_image(call, Scratch(call, nullptr, false));
+    parallel_for(packets, threads, [&](int64_t first, int64_t last, int) {
+        if (call.planes_are_bfloat16) {
+            forward_packets<BFloat16>(call, job, first, last);
+        } else {
+            forward_packets<float>(call, job, first, last);
+        }
+    });
+}
+
+void backward(const Call& call, Job job, int threads) {
+    int64_t packets = call.images * packets_per_image(call, Scratch(call, nullptr, true));
+    parallel_for(packets, threads, [&](int64_t first, int64_t last, int thread) {
+        if (call.planes_are_bfloat16) {
+            backward_packets<BFloat16>(call, job, first, last, thread);
+        } else {
+            backward_packets<float>(call, job, first, last, thread);
+        }
+    });
+}
+
+}  // namespace
+
+extern "C" {
+
+void triplane_render(const Call* call, int threads) {
+    forward(*call, RENDER, threads);
+}
+
+void triplane_render_backward(const Call* call, int threads) {
+    backward(*call, RENDER, threads);
+}
+
+void triplane_query(const Call* call, int threads) {
+    forward(*call, QUERY, threads);
+}
+
+void triplane_query_backward(const Call* call, int threads) {
+    backward(*call, QUERY, threads);
+}
+
+int triplane_scratch_floats(const Call* call, int backward) {
+    return Scratch(*call, nullptr, backward).floats;
+}
+
+int triplane_call_bytes() {
+    return sizeof(Call);
+}
+
+}

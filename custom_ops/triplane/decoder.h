@@ -1,0 +1,282 @@
+// The small network behind the planes, on rows of samples: row k holds unit k of every sample.
+#pragma once
+
+#include "functions.h"
+#include "scratch.h"
+
+namespace triplane {
+
+typedef Lanes::F F;
+
+// Registers: OUTPUTS x VECTORS sums stay in them while a tile of the matrix product is computed.
+#if UNPOSED_GPU
+constexpr int TILE_VECTORS = 1, TILE_OUTPUTS = 16;
+#elif defined(__AVX512F__)
+constexpr int TILE_VECTORS = 3, TILE_OUTPUTS = 8;
+#else
+constexpr int TILE_VECTORS = 3, TILE_OUTPUTS = 4;
+#endif
+
+struct Same {
+    static INLINE F value(F x) { return x; }
+};
+
+// A sigmoid that reaches 0 and 1.
+struct Colour {
+    static INLINE F value(F x) { return functions::sigmoid(x) * 1.002f - 0.001f; }
+    static INLINE F derivative(F y) {
+        F s = (y + 0.001f) * (1.0f / 1.002f);
+        return s * (1.0f - s) * 1.002f;
+    }
+};
+
+struct Softplus {
+    static INLINE F value(F x) { return functions::softplus(x); }
+    static INLINE F derivative(F y) { return 1.0f - functions::exponential(-y); }  // at the x with softplus(x) = y
+};
+
+struct Relu {
+    static INLINE F value(F x) { return Lanes::max(Lanes::all(0.0f), x); }
+    static INLINE F derivative(F y) { return Lanes::select(y > Lanes::all(0.0f), Lanes::all(1.0f), Lanes::all(0.0f)); }
+};
+
+struct LeakyRelu {
+    static INLINE F value(F x) { return Lanes::select(x < Lanes::all(0.0f), x * 0.2f, x); }
+    static INLINE F derivative(F y) { return Lanes::select(y > Lanes::all(0.0f), Lanes::all(1.0f), Lanes::all(0.2f)); }
+};
+
+struct Matrix {
+    const float* weight;  // [in, out]
+    const float* bias;    // [out] or null
+    int in, out;
+};
+
+template <class Function, int VECTORS, int OUTPUTS>
+INLINE void linear_tile(const Matrix& matrix, int o, const float* x, int x_stride, float* y, int y_stride) {
+    F sum[OUTPUTS][VECTORS];
+    UNROLL for (int i = 0; i < OUTPUTS; i++) {
+        UNROLL for (int v = 0; v < VECTORS; v++) {
+            sum[i][v] = Lanes::all(matrix.bias ? matrix.bias[o + i] : 0.0f);
+        }
+    }
+    const float* weight = matrix.weight + o;
+    for (int k = 0; k < matrix.in; k++) {
+        F in[VECTORS];
+        UNROLL for (int v = 0; v < VECTORS; v++) {
+            in[v] = Lanes::load(x + v * Lanes::WIDTH);
+        }
+        UNROLL for (int i = 0; i < OUTPUTS; i++) {
+            F w = Lanes::all(weight[i]);
+            UNROLL for (int v = 0; v < VECTORS; v++) {
+                sum[i][v] += w * in[v];
+            }
+        }
+        x += x_stride;
+        weight += matrix.out;
+    }
+    UNROLL for (int i = 0; i < OUTPUTS; i++) {
+        UNROLL for (int v = 0; v < VECTORS; v++) {
+            Lanes::store(y + (o + i) * y_stride + v * Lanes::WIDTH, Function::value(sum[i][v]));
+        }
+    }
+}
+
+template <class Function, int VECTORS>
+INLINE void linear_columns(const Matrix& matrix, int first, int last, const float* x, int x_stride, float* y, int y_stride) {
+    int o = first;
+    for (; o + TILE_OUTPUTS <= last; o += TILE_OUTPUTS) {
+        linear_tile<Function, VECTORS, TILE_OUTPUTS>(matrix, o, x, x_stride, y, y_stride);
+    }
+    for (; o < last; o++) {
+        linear_tile<Function, VECTORS, 1>(matrix, o, x, x_stride, y, y_stride);
+    }
+}
+
+// y[o][s] = f(bias[o] + sum over k of weight[k][o] x[k][s]) for outputs first <= o < last and `samples` samples, a multiple of the lanes.
+template <class Function>
+OUTLINED void linear(const Matrix& matrix, int first, int last, const float* x, int x_stride, float* y, int y_stride, int samples) {
+    int s = 0;
+#if !UNPOSED_GPU
+    for (; s + TILE_VECTORS * Lanes::WIDTH <= samples; s += TILE_VECTORS * Lanes::WIDTH) {
+        linear_columns<Function, TILE_VECTORS>(matrix, first, last, x + s, x_stride, y + s, y_stride);
+    }
+#endif
+    for (; s < samples; s += Lanes::WIDTH) {
+        linear_columns<Function, 1>(matrix, first, last, x + s, x_stride, y + s, y_stride);
+    }
+    Lanes::sync();
+}
+
+OUTLINED void hidden_layer(const Call& call, const Matrix& matrix, const float* x, int x_stride, float* y, int y_stride, int samples) {
+    if (call.activation == SOFTPLUS) {
+        linear<Softplus>(matrix, 0, matrix.out, x, x_stride, y, y_stride, samples);
+    } else if (call.activation == RELU) {
+        linear<Relu>(matrix, 0, matrix.out, x, x_stride, y, y_stride, samples);
+    } else {
+        linear<LeakyRelu>(matrix, 0, matrix.out, x, x_stride, y, y_stride, samples);
+    }
+}
+
+INLINE Matrix layer_of(const Call& call, int layer) {
+    const float* at = call.decoder;
+    for (int i = 0; i < layer; i++) {
+        at += (call.widths[i] + 1) * call.widths[i + 1];
+    }
+    int in = call.widths[layer], out = call.widths[layer + 1];
+    return {at, at + in * out, in, out};
+}
+
+INLINE const float* input_of(const Scratch& scratch, int layer) {
+    return layer ? scratch.hidden[layer - 1] : scratch.features;
+}
+
+// From features to the last hidden layer; `column` of the rows of hidden units.
+OUTLINED void decode_hidden(const Call& call, const Scratch& scratch, int column, int samples) {
+    for (int layer = 0; layer + 1 < call.layers; layer++) {
+        hidden_layer(call, layer_of(call, layer), input_of(scratch, layer) + column, scratch.hidden_columns, scratch.hidden[layer] + column,
+                     scratch.hidden_columns, samples);
+    }
+}
+
+// From the last hidden layer to raw density (row 0) and colours, or to raw outputs.
+OUTLINED void decode_outputs(const Call& call, const Scratch& scratch, int column, float* outputs, int stride, int samples, bool raw) {
+    Matrix last = layer_of(call, call.layers - 1);
+    const float* in = input_of(scratch, call.layers - 1) + column;
+    linear<Same>(last, 0, raw ? last.out : 1, in, scratch.hidden_columns, outputs, stride, samples);
+    if (!raw) {
+        linear<Colour>(last, 1, last.out, in, scratch.hidden_columns, outputs, stride, samples);
+    }
+}
+
+template <class Function>
+OUTLINED void multiply_by_derivative(float* gradient, const float* y, int stride, int units, int samples) {
+    for (int k = 0; k < units; k++) {
+        for (int s = 0; s < samples; s += Lanes::WIDTH) {
+            F g = Lanes::load(gradient + k * stride + s);
+            Lanes::store(gradient + k * stride + s, g * Function::derivative(Lanes::load(y + k * stride + s)));
+        }
+    }
+    Lanes::sync();
+}
+
+#if UNPOSED_GPU
+
+// Each lane takes some of the outputs and sums over the samples of the warp.
+OUTLINED void add_gradient_of_layer(const Matrix& matrix, float* grad, const float* x, int x_stride, const float* grad_y, int y_stride, int) {
+    for (int i = Lanes::lane(); i < (matrix.in + 1) * matrix.out; i += Lanes::WIDTH) {
+        int k = i / matrix.out, o = i % matrix.out;
+        float sum = 0;
+        for (int s = 0; s < Lanes::WIDTH; s++) {
+            sum += grad_y[o * y_stride + s] * (k < matrix.in ? x[k * x_stride + s] : 1.0f);
+        }
+        Lanes::add(grad + i, sum);
+    }
+    Lanes::sync();
+}
+
+#else
+
+template <int INPUTS, int OUTPUTS>
+INLINE void add_outer_tile(const Matrix& matrix, float* grad, int k, int o, const float* x, int x_stride, const float* grad_y, int y_stride,
+                           int samples) {
+    F sum[INPUTS][OUTPUTS];
+    UNROLL for (int i = 0; i < INPUTS; i++) {
+        UNROLL for (int j = 0; j < OUTPUTS; j++) {
+            sum[i][j] = Lanes::all(0.0f);
+        }
+    }
+    for (int s = 0; s < samples; s += Lanes::WIDTH) {
+        F in[INPUTS];
+        UNROLL for (int i = 0; i < INPUTS; i++) {
+            in[i] = Lanes::load(x + (k + i) * x_stride + s);
+        }
+        UNROLL for (int j = 0; j < OUTPUTS; j++) {
+            F g = Lanes::load(grad_y + (o + j) * y_stride + s);
+            UNROLL for (int i = 0; i < INPUTS; i++) {
+                sum[i][j] += in[i] * g;
+            }
+        }
+    }
+    UNROLL for (int i = 0; i < INPUTS; i++) {
+        UNROLL for (int j = 0; j < OUTPUTS; j++) {
+            float* to = grad + ((k + i) * matrix.out + o + j) * Lanes::WIDTH;
+            Lanes::store(to, Lanes::load(to) + sum[i][j]);
+        }
+    }
+}
+
+template <int INPUTS>
+INLINE void add_outer_rows(const Matrix& matrix, float* grad, int k, const float* x, int x_stride, const float* grad_y, int y_stride,
+                           int samples) {
+    int o = 0;
+    for (; o + 4 <= matrix.out; o += 4) {
+        add_outer_tile<INPUTS, 4>(matrix, grad, k, o, x, x_stride, grad_y, y_stride, samples);
+    }
+    for (; o < matrix.out; o++) {
+        add_outer_tile<INPUTS, 1>(matrix, grad, k, o, x, x_stride, grad_y, y_stride, samples);
+    }
+}
+
+// grad: a vector of lanes for every weight and bias; the lanes are summed when many packets have been added.
+OUTLINED void add_gradient_of_layer(const Matrix& matrix, float* grad, const float* x, int x_stride, const float* grad_y, int y_stride,
+                                  int samples) {
+    int k = 0;
+    for (; k + 3 <= matrix.in; k += 3) {
+        add_outer_rows<3>(matrix, grad, k, x, x_stride, grad_y, y_stride, samples);
+    }
+    for (; k < matrix.in; k++) {
+        add_outer_rows<1>(matrix, grad, k, x, x_stride, grad_y, y_stride, samples);
+    }
+    for (int o = 0; o < matrix.out; o++) {
+        F sum = Lanes::all(0.0f);
+        for (int s = 0; s < samples; s += Lanes::WIDTH) {
+            sum += Lanes::load(grad_y + o * y_stride + s);
+        }
+        float* to = grad + (matrix.in * matrix.out + o) * Lanes::WIDTH;
+        Lanes::store(to, Lanes::load(to) + sum);
+    }
+}
+
+#endif
+
+// From the gradient of the outputs to that of the features (scratch.grad_features); the decoder's own is added to `grad_decoder`.
+OUTLINED void decode_backward(const Call& call, const Scratch& scratch, int column, const float* grad_outputs, int stride, int samples,
+                            float* grad_decoder, int grad_lanes) {
+    const float* transposed = call.decoder_transposed;
+    int at = Scratch::decoder_size(call);
+    int transposed_at = 0;
+    for (int layer = 0; layer < call.layers; layer++) {
+        transposed_at += call.widths[layer] * call.widths[layer + 1];
+    }
+    const float* grad_y = grad_outputs;
+    int y_stride = stride;
+    float *grad_x = scratch.grad_hidden + column, *other = scratch.grad_hidden_other + column;
+    for (int layer = call.layers - 1; layer >= 0; layer--) {
+        Matrix matrix = layer_of(call, layer);
+        at -= (matrix.in + 1) * matrix.out;
+        transposed_at -= matrix.in * matrix.out;
+        const float* x = input_of(scratch, layer) + column;
+        add_gradient_of_layer(matrix, grad_decoder + at * grad_lanes, x, scratch.hidden_columns, grad_y, y_stride, samples);
+        if (layer == 0) {
+            grad_x = scratch.grad_features + column;
+        }
+        Matrix back = {transposed + transposed_at, nullptr, matrix.out, matrix.in};
+        linear<Same>(back, 0, back.out, grad_y, y_stride, grad_x, scratch.hidden_columns, samples);
+        if (layer > 0) {
+            if (call.activation == SOFTPLUS) {
+                multiply_by_derivative<Softplus>(grad_x, x, scratch.hidden_columns, matrix.in, samples);
+            } else if (call.activation == RELU) {
+                multiply_by_derivative<Relu>(grad_x, x, scratch.hidden_columns, matrix.in, samples);
+            } else {
+                multiply_by_derivative<LeakyRelu>(grad_x, x, scratch.hidden_columns, matrix.in, samples);
+            }
+        }
+        grad_y = grad_x;
+        y_stride = scratch.hidden_columns;
+        float* swapped = other;
+        other = grad_x;
+        grad_x = swapped;
+    }
+}
+
+}  // namespace triplane

@@ -1,0 +1,298 @@
+// Bilinear features of points on the planes, and their gradients: what grid_sample does with zeros outside, summed over the planes.
+#pragma once
+
+#include "number_formats.h"
+#include "scratch.h"
+
+namespace triplane {
+
+typedef Lanes::F F;
+typedef Lanes::I I;
+
+struct Point {
+    F x, y, z;  // world units
+};
+
+// Where a point falls on one plane: the texel at the lower corner, how far it is past it, and which of the two neighbours exist.
+struct Place {
+    I u0, v0, u1, v1;                          // clamped to the plane
+    F u_fraction, v_fraction;                  // of the way to u1, v1
+    F has_u0, has_u1, has_v0, has_v1;          // 1 or 0
+    INLINE F weight_u0() const { return (1.0f - u_fraction) * has_u0; }
+    INLINE F weight_u1() const { return u_fraction * has_u1; }
+    INLINE F weight_v0() const { return (1.0f - v_fraction) * has_v0; }
+    INLINE F weight_v1() const { return v_fraction * has_v1; }
+};
+
+INLINE void place_along(F coordinate, int texels, I& lower, I& upper, F& fraction, F& has_lower, F& has_upper) {
+    // The edges of the planes, not the middles of their outer texels, are at -1 and 1.
+    F at = coordinate * (0.5f * texels) + (0.5f * texels - 0.5f);
+    at = Lanes::min(Lanes::all(texels + 1.0f), Lanes::max(Lanes::all(-2.0f), at));
+    I cell = Lanes::truncate(at + 4.0f) - 4;  // floor, for numbers above -4
+    fraction = at - Lanes::to_float(cell);
+    F one = Lanes::all(1.0f), none = Lanes::all(0.0f);
+    I first = Lanes::all(0), last = Lanes::all(texels - 1);
+    has_lower = Lanes::select((cell >= first) & (cell <= last), one, none);
+    has_upper = Lanes::select((cell + 1 >= first) & (cell + 1 <= last), one, none);
+    lower = Lanes::min(last, Lanes::max(first, cell));
+    upper = Lanes::min(last, Lanes::max(first, cell + 1));
+}
+
+INLINE Place place_on_plane(const Call& call, int plane, Point p) {
+    const float* axes = call.axes + 6 * plane;
+    float scale = 2.0f / call.box_side;
+    Place place;
+    place_along((p.x * axes[0] + p.y * axes[1] + p.z * axes[2]) * scale, call.width, place.u0, place.u1, place.u_fraction, place.has_u0,
+                place.has_u1);
+    place_along((p.x * axes[3] + p.y * axes[4] + p.z * axes[5]) * scale, call.height, place.v0, place.v1, place.v_fraction, place.has_v0,
+                place.has_v1);
+    return place;
+}
+
+// Four taps per plane for each lane: offsets from the image's first element, and weights that contain the mean over the planes.
+OUTLINED void find_taps(const Call& call, Point p, Scratch& scratch) {
+    float share = 1.0f / call.plane_count;
+    for (int plane = 0; plane < call.plane_count; plane++) {
+        Place at = place_on_plane(call, plane, p);
+        I column0 = at.u0 * (int32_t)call.pixel_stride, column1 = at.u1 * (int32_t)call.pixel_stride;
+        I row0 = at.v0 * (int32_t)call.row_stride + (int32_t)(plane * call.plane_stride);
+        I row1 = at.v1 * (int32_t)call.row_stride + (int32_t)(plane * call.plane_stride);
+        float* weight = scratch.tap_weights + 4 * plane * Lanes::WIDTH;
+        int32_t* offset = scratch.tap_offsets + 4 * plane * Lanes::WIDTH;
+        F v0 = at.weight_v0() * share, v1 = at.weight_v1() * share;
+        Lanes::store(weight + 0 * Lanes::WIDTH, at.weight_u0() * v0);
+        Lanes::store(weight + 1 * Lanes::WIDTH, at.weight_u1() * v0);
+        Lanes::store(weight + 2 * Lanes::WIDTH, at.weight_u0() * v1);
+        Lanes::store(weight + 3 * Lanes::WIDTH, at.weight_u1() * v1);
+        Lanes::store(offset + 0 * Lanes::WIDTH, row0 + column0);
+        Lanes::store(offset + 1 * Lanes::WIDTH, row0 + column1);
+        Lanes::store(offset + 2 * Lanes::WIDTH, row1 + column0);
+        Lanes::store(offset + 3 * Lanes::WIDTH, row1 + column1);
+    }
+    Lanes::sync();
+}
+
+// The gradient with respect to the point, from the dot products (in scratch.dots) of every tap's texel with the gradient of the features.
+OUTLINED Point gradient_of_point(const Call& call, Point p, const Scratch& scratch) {
+    Point grad = {Lanes::all(0.0f), Lanes::all(0.0f), Lanes::all(0.0f)};
+    for (int plane = 0; plane < call.plane_count; plane++) {
+        Place at = place_on_plane(call, plane, p);
+        const float* axes = call.axes + 6 * plane;
+        const float* dot = scratch.dots + 4 * plane * Lanes::WIDTH;
+        F d00 = Lanes::load(dot), d10 = Lanes::load(dot + Lanes::WIDTH);
+        F d01 = Lanes::load(dot + 2 * Lanes::WIDTH), d11 = Lanes::load(dot + 3 * Lanes::WIDTH);
+        float per_plane = 1.0f / (call.plane_count * call.box_side);
+        F along_u = at.weight_v0() * (d10 * at.has_u1 - d00 * at.has_u0) + at.weight_v1() * (d11 * at.has_u1 - d01 * at.has_u0);
+        F along_v = at.weight_u0() * (d01 * at.has_v1 - d00 * at.has_v0) + at.weight_u1() * (d11 * at.has_v1 - d10 * at.has_v0);
+        along_u = along_u * (call.width * per_plane);
+        along_v = along_v * (call.height * per_plane);
+        grad.x = grad.x + along_u * axes[0] + along_v * axes[3];
+        grad.y = grad.y + along_u * axes[1] + along_v * axes[4];
+        grad.z = grad.z + along_u * axes[2] + along_v * axes[5];
+    }
+    return grad;
+}
+
+#if UNPOSED_GPU
+
+// A lane gathers the features of its own sample. rows [C][stride], this group's column first.
+template <class Texel>
+OUTLINED void gather_features(const Call& call, const Texel* image, const Scratch& scratch, float* rows, int stride) {
+    for (int c = 0; c < call.channels; c++) {
+        float sum = 0;
+        for (int tap = 0; tap < 4 * call.plane_count; tap++) {
+            sum += Lanes::load(scratch.tap_weights + tap * Lanes::WIDTH) * load(image + Lanes::load(scratch.tap_offsets + tap * Lanes::WIDTH) + c);
+        }
+        Lanes::store(rows + c * stride, sum);
+    }
+}
+
+// The way back: into the planes' gradient, and the dot products for the points'.
+template <class Texel>
+OUTLINED void scatter_gradients(const Call& call, const Texel* image, float* grad_image, Scratch& scratch, const float* rows, int stride,
+                              int count, bool wants_dots) {
+    bool active = Lanes::lane() < count;
+    for (int tap = 0; tap < 4 * call.plane_count; tap++) {
+        float weight = Lanes::load(scratch.tap_weights + tap * Lanes::WIDTH), dot = 0;
+        int32_t offset = Lanes::load(scratch.tap_offsets + tap * Lanes::WIDTH);
+        for (int c = 0; c < call.channels; c++) {
+            float gradient = Lanes::load(rows + c * stride);
+            if (active && weight != 0.0f) {
+                Lanes::add(grad_image + offset + c, gradient * weight);
+            }
+            if (wants_dots) {
+                dot += gradient * load(image + offset + c);
+            }
+        }
+        if (wants_dots) {
+            Lanes::store(scratch.dots + tap * Lanes::WIDTH, dot);
+        }
+    }
+}
+
+#else
+
+// Eight channels of a texel: half a cache line or less, whatever the width of the lanes.
+typedef float Eight __attribute__((vector_size(32)));
+typedef float UnalignedEight __attribute__((vector_size(32), aligned(4), may_alias));
+
+INLINE Eight load_eight(const float* p) {
+    return *(const UnalignedEight*)p;
+}
+
+INLINE Eight load_eight(const BFloat16* p) {
+    typedef uint16_t Halves __attribute__((vector_size(16), aligned(2), may_alias));
+    typedef uint32_t Words __attribute__((vector_size(32)));
+    return (Eight)(__builtin_convertvector(*(const Halves*)p, Words) << 16);
+}
+
+INLINE void store_eight(float* p, Eight x) {
+    *(UnalignedEight*)p = x;
+}
+
+// Eight rows of eight become eight columns.
+INLINE void transpose_eight(Eight (&x)[8]) {
+    Eight pairs[8], quads[8];
+    UNROLL for (int i = 0; i < 4; i++) {
+        pairs[2 * i] = __builtin_shufflevector(x[2 * i], x[2 * i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
+        pairs[2 * i + 1] = __builtin_shufflevector(x[2 * i], x[2 * i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+    }
+    UNROLL for (int i = 0; i < 4; i++) {
+        int a = i / 2 * 4 + i % 2;
+        quads[a] = __builtin_shufflevector(pairs[a], pairs[a + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+        quads[a + 2] = __builtin_shufflevector(pairs[a], pairs[a + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+    UNROLL for (int i = 0; i < 4; i++) {
+        x[i] = __builtin_shufflevector(quads[i], quads[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        x[i + 4] = __builtin_shufflevector(quads[i], quads[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+}
+
+// from[i][k] -> to[k][i]: a sample per row and a channel per column, or the other way round.
+INLINE void transpose_block(const float* from, int from_pitch, float* to, int to_pitch, int rows, int columns) {
+    int i = 0;
+    for (; i + 8 <= rows; i += 8) {
+        int k = 0;
+        for (; k + 8 <= columns; k += 8) {
+            Eight block[8];
+            UNROLL for (int j = 0; j < 8; j++) {
+                block[j] = load_eight(from + (i + j) * from_pitch + k);
+            }
+            transpose_eight(block);
+            UNROLL for (int j = 0; j < 8; j++) {
+                store_eight(to + (k + j) * to_pitch + i, block[j]);
+            }
+        }
+        for (; k < columns; k++) {
+            for (int j = i; j < i + 8; j++) {
+                to[k * to_pitch + j] = from[j * from_pitch + k];
+            }
+        }
+    }
+    for (; i < rows; i++) {
+        for (int k = 0; k < columns; k++) {
+            to[k * to_pitch + i] = from[i * from_pitch + k];
+        }
+    }
+}
+
+constexpr int64_t CACHE_BYTES = 1 << 19;  // what a core has for itself on today's processors; planes below it need no prefetching
+
+// Texels of one sample, asked for while the sample before is computed, where the planes are too large for the cache.
+template <class Texel>
+INLINE void prefetch_texels(const Call& call, const Texel* image, const Scratch& scratch, int lane) {
+    int64_t bytes = int64_t(call.plane_count) * call.height * call.width * call.channels * sizeof(Texel);
+    if (lane < Lanes::WIDTH && bytes > CACHE_BYTES) {
+        for (int tap = 0; tap < 4 * call.plane_count; tap++) {
+            const char* texel = (const char*)(image + scratch.tap_offsets[tap * Lanes::WIDTH + lane]);
+            for (int line = 0; line < call.channels * (int)sizeof(Texel); line += 64) {
+                __builtin_prefetch(texel + line);
+            }
+        }
+    }
+}
+
+template <int CHUNKS, class Texel>
+INLINE void gather_chunks(const Call& call, const Texel* image, const Scratch& scratch, int lane, int c, float* to) {
+    Eight sum[CHUNKS] = {};
+    for (int tap = 0; tap < 4 * call.plane_count; tap++) {
+        float weight = scratch.tap_weights[tap * Lanes::WIDTH + lane];
+        const Texel* texel = image + scratch.tap_offsets[tap * Lanes::WIDTH + lane] + c;
+        UNROLL for (int i = 0; i < CHUNKS; i++) {
+            sum[i] += weight * load_eight(texel + 8 * i);
+        }
+    }
+    UNROLL for (int i = 0; i < CHUNKS; i++) {
+        store_eight(to + 8 * i, sum[i]);
+    }
+}
+
+// The features of a group of samples, one sample after the other with its channels in vectors. rows [C][stride], this group's column first.
+template <class Texel>
+OUTLINED void gather_features(const Call& call, const Texel* image, const Scratch& scratch, float* rows, int stride) {
+    int channels = call.channels, pitch = round_up(channels, 8);
+    for (int lane = 0; lane < Lanes::WIDTH; lane++) {
+        prefetch_texels(call, image, scratch, lane + 1);
+        float* to = scratch.texels + lane * pitch;
+        int c = 0;
+        for (; c + 32 <= channels; c += 32) {
+            gather_chunks<4>(call, image, scratch, lane, c, to + c);
+        }
+        for (; c + 8 <= channels; c += 8) {
+            gather_chunks<1>(call, image, scratch, lane, c, to + c);
+        }
+        for (; c < channels; c++) {
+            float sum = 0;
+            for (int tap = 0; tap < 4 * call.plane_count; tap++) {
+                sum += scratch.tap_weights[tap * Lanes::WIDTH + lane] * load(image + scratch.tap_offsets[tap * Lanes::WIDTH + lane] + c);
+            }
+            to[c] = sum;
+        }
+    }
+    transpose_block(scratch.texels, pitch, rows, stride, Lanes::WIDTH, channels);
+}
+
+// The way back: into the planes' gradient, and the dot products for the points'.
+template <class Texel>
+OUTLINED void scatter_gradients(const Call& call, const Texel* image, float* grad_image, Scratch& scratch, const float* rows, int stride,
+                              int count, bool wants_dots) {
+    int channels = call.channels, pitch = round_up(channels, 8);
+    transpose_block(rows, stride, scratch.texels, pitch, channels, Lanes::WIDTH);
+    for (int lane = 0; lane < (count < Lanes::WIDTH ? count : Lanes::WIDTH); lane++) {
+        const float* gradient = scratch.texels + lane * pitch;
+        prefetch_texels(call, grad_image, scratch, lane + 1);
+        for (int tap = 0; tap < 4 * call.plane_count; tap++) {
+            float weight = scratch.tap_weights[tap * Lanes::WIDTH + lane];
+            int32_t offset = scratch.tap_offsets[tap * Lanes::WIDTH + lane];
+            if (weight != 0.0f) {
+                float* to = grad_image + offset;
+                int c = 0;
+                for (; c + 8 <= channels; c += 8) {
+                    store_eight(to + c, load_eight(to + c) + weight * load_eight(gradient + c));
+                }
+                for (; c < channels; c++) {
+                    to[c] += weight * gradient[c];
+                }
+            }
+            if (wants_dots) {
+                Eight sums = {};
+                float dot = 0;
+                int c = 0;
+                for (; c + 8 <= channels; c += 8) {
+                    sums += load_eight(gradient + c) * load_eight(image + offset + c);
+                }
+                for (; c < channels; c++) {
+                    dot += gradient[c] * load(image + offset + c);
+                }
+                for (int i = 0; i < 8; i++) {
+                    dot += sums[i];
+                }
+                scratch.dots[tap * Lanes::WIDTH + lane] = dot;
+            }
+        }
+    }
+}
+
+#endif
+
+}  // namespace triplane

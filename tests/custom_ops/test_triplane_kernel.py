@@ -1,0 +1,293 @@
+"""The triplane kernels against their definition: on this processor, on the emulated GPU, and as registered operations."""
+
+import ctypes
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from custom_ops import TriplaneField, decode_planes, render_planes
+from custom_ops.jit import load_host
+from custom_ops.testing import check_registration
+from custom_ops.triplane import kernel
+from custom_ops.triplane.parameters import Call, shared_bytes
+from custom_ops.volume import LightRule, sampling
+
+EMULATED = Path(__file__).parent / 'emulator' / 'triplane.cpp'
+AXES = torch.tensor([[[1.0, 0, 0], [0, 1, 0]], [[1.0, 0, 0], [0, 0, 1]], [[0, 0, 1.0], [0, 1, 0]]])
+
+
+@dataclass(frozen=True)
+class Case:
+    """Sizes and rules of one comparison."""
+
+    images: int = 2
+    channels: int = 8
+    hidden: tuple[int, ...] = (24,)
+    features: int = 3
+    texels: int = 12
+    rays: int = 21
+    coarse: int = 16
+    fine: int = 0
+    planes: int = 3
+    activation: str = 'softplus'
+    rule: LightRule = field(default_factory=lambda: LightRule(density_scale=8.0))
+    outside: float = 0.0
+    noise: bool = False
+    jitter: bool = True
+
+
+CASES = {
+    'demo': Case(rule=LightRule(density_scale=8.0, quadrature='cells'), outside=6.0),
+    'EG3D': Case(images=1, channels=32, hidden=(64,), features=32, coarse=48, fine=48, rays=9, rule=LightRule(rule='EG3D_2022')),
+    'no hidden layer, no jitter': Case(hidden=(), jitter=False, coarse=5),
+    'deep, odd sizes': Case(channels=13, hidden=(24, 20, 7, 9), features=5, coarse=12, fine=13, noise=True, outside=4.0),
+    'bi-plane, median': Case(planes=2, rule=LightRule(density_scale=8.0, depth='median'), coarse=20, fine=9, activation='lrelu'),
+    'cells, median, relu': Case(rule=LightRule(density_scale=3.0, quadrature='cells', depth='median'), activation='relu', channels=4),
+    'many samples': Case(images=1, coarse=100, fine=70, rays=5, features=4),
+    'walks in tiles': Case(images=1, coarse=64, fine=64, rays=256, features=3, texels=5),
+    'nothing there': Case(rule=LightRule(density_shift=60.0), coarse=8),
+}
+SMALL = ['demo', 'no hidden layer, no jitter', 'deep, odd sizes', 'bi-plane, median', 'cells, median, relu', 'nothing there']
+
+
+@dataclass
+class Problem:
+    case: Case
+    leaves: list[Tensor]  # planes, weights, biases, origins, directions, near, far; all differentiated
+    u_coarse: Tensor | None
+    u_fine: Tensor | None
+    noise: Tensor | None
+
+    def field(self, leaves: list[Tensor]) -> TriplaneField:
+        layers = len(self.case.hidden) + 1
+        axes = AXES[: self.case.planes].to(leaves[0])
+        weights, biases = leaves[1 : 1 + layers], leaves[1 + layers : 1 + 2 * layers]
+        return TriplaneField(leaves[0], axes, weights, biases, 1.8, self.case.activation, self.case.outside, 0.5)
+
+    def results(self, backend: str, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Outputs and gradients of a fixed mixture of them."""
+        leaves = [x.to(dtype).requires_grad_() for x in self.leaves]
+        uniform = [None if x is None else x.to(dtype) for x in (self.u_coarse, self.u_fine, self.noise)]
+        seen = render_planes(
+            self.field(leaves), *leaves[-4:], self.case.coarse, *uniform[:2], self.case.rule, noise=uniform[2], backend=backend
+        )
+        outputs = {'features': seen.features, 'depth': seen.depth.masked_fill(~seen.depth.isfinite(), 0), 'opacity': seen.opacity}
+        draw = torch.Generator().manual_seed(1)
+        loss = sum((x * torch.randn(x.shape, generator=draw).to(dtype)).sum() for x in outputs.values())
+        names = ['planes', *(f'{kind} {i}' for kind in ('weight', 'bias') for i in range(len(self.case.hidden) + 1))]
+        names += ['origins', 'directions', 'near', 'far']
+        gradients = torch.autograd.grad(loss, leaves)
+        return {**outputs, 'depths': seen.depths} | {f'gradient of {name}': g for name, g in zip(names, gradients, strict=True)}
+
+
+def problem(case: Case) -> Problem:
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    n, r, c = case.images, case.rays, case.channels
+    planes = normal(n, case.planes * c, case.texels, case.texels + 1) * 2
+    widths = [c, *case.hidden, 1 + case.features]
+    weights = [1.5 * normal(b, a) / a**0.5 for a, b in pairwise(widths)]
+    biases = [0.3 * normal(b) for b in widths[1:]]
+    origins = torch.nn.functional.normalize(normal(n, r, 3), dim=-1) * 2.7
+    directions = torch.nn.functional.normalize(-origins + 0.4 * normal(n, r, 3), dim=-1)
+    near, far = 1.75 + 0.1 * uniform(n, r, 1), torch.full((n, r, 1), 3.65)
+    return Problem(
+        case,
+        [planes.to(memory_format=torch.channels_last).unflatten(1, (case.planes, c)), *weights, *biases, origins, directions, near, far],
+        uniform(n, r, case.coarse) if case.jitter else None,
+        sampling.strata(case.fine, uniform(n, r, case.fine)) if case.fine else None,
+        0.5 * normal(n, r, case.coarse + case.fine) if case.noise else None,
+    )
+
+
+def check(case: Case, slack: float = 2.0) -> None:
+    """At most `slack` times as wrong as PyTorch in float32, and no more biased, both against float64."""
+    given = problem(case)
+    truth, theirs, ours = (given.results(*how) for how in (('reference', torch.float64), ('reference', torch.float32), ('cpu', torch.float32)))
+    for name, exact in truth.items():
+        error, allowed = ours[name].double() - exact, theirs[name].double() - exact
+        unit = 4 * torch.finfo(torch.float32).eps * exact.square().mean().sqrt()
+        rms, allowed_rms = error.square().mean().sqrt(), allowed.square().mean().sqrt()
+        assert rms <= slack * allowed_rms + unit, (name, rms, allowed_rms, unit)
+        # A mean of n independent errors scatters by their size over sqrt(n).
+        scatter = 3 * (allowed_rms + unit) / error.numel() ** 0.5
+        assert error.mean().abs() <= slack * allowed.mean().abs() + scatter, (name, 'bias', error.mean(), allowed.mean())
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_twin(name: str) -> None:
+    check(CASES[name])
+
+
+@pytest.fixture(scope='module')
+def emulated() -> ctypes.CDLL:
+    return load_host('emulator_triplane', [EMULATED])
+
+
+@pytest.mark.parametrize('order', [0, -1, 7], ids=['in order', 'reversed', 'shuffled'])
+@pytest.mark.parametrize('name', SMALL)
+def test_twin_on_the_emulated_gpu(name: str, order: int, emulated: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, '_load_cpu', lambda device: emulated)
+    emulated.set_thread_order(order)
+    # The reference on a processor sums along rays in double; on a GPU PyTorch sums in float, as the kernel does there.
+    check(replace(CASES[name], rays=7), slack=4.0)
+
+
+def test_points_on_the_emulated_gpu(emulated: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, '_load_cpu', lambda device: emulated)
+    emulated.set_thread_order(3)
+    check_points(45)
+
+
+def check_points(count: int) -> None:
+    given = problem(CASES['deep, odd sizes'])
+    layers = len(given.case.hidden) + 1
+    points = torch.rand(2, count, 3, generator=torch.Generator().manual_seed(4)) * 2.4 - 1.2
+
+    def results(backend: str, dtype: torch.dtype) -> list[Tensor]:
+        leaves = [x.to(dtype).requires_grad_() for x in (points, *given.leaves[: 1 + 2 * layers])]
+        weights, biases = leaves[2 : 2 + layers], leaves[2 + layers :]
+        out = decode_planes(leaves[1], leaves[0], AXES.to(dtype), weights, biases, backend=backend)
+        weight = torch.randn(out.shape, generator=torch.Generator().manual_seed(5)).to(dtype)
+        return [out, *torch.autograd.grad((out * weight).sum(), leaves)]
+
+    truth, theirs, ours = (results(*how) for how in (('reference', torch.float64), ('reference', torch.float32), ('cpu', torch.float32)))
+    for index, exact in enumerate(truth):
+        rms, allowed = ((x[index].double() - exact).square().mean().sqrt() for x in (ours, theirs))
+        assert rms <= 2 * allowed + 4e-7 * exact.square().mean().sqrt(), (index, rms, allowed)
+
+
+@pytest.mark.parametrize('count', [1, 7, 200])
+def test_points(count: int) -> None:
+    check_points(count)
+
+
+def test_shared_memory_is_what_the_kernels_take(emulated: ctypes.CDLL) -> None:
+    for case in CASES.values():
+        widths = [case.channels, *case.hidden, 1 + case.features]
+        for coarse, fine in ((case.coarse, case.fine), (1, 0)):
+            call = Call(plane_count=case.planes, channels=case.channels, layers=len(widths) - 1, coarse=coarse, fine=fine)
+            call.widths[: len(widths)] = widths
+            for backward in (False, True):
+                ours = shared_bytes(case.planes, widths, coarse, fine, backward=backward)
+                assert ours == emulated.triplane_scratch_bytes(ctypes.byref(call), backward)
+
+
+def test_bfloat16_planes_are_widened_exactly() -> None:
+    given = problem(CASES['EG3D'])
+    given.leaves[0] = given.leaves[0].bfloat16().float()
+    narrow = problem(CASES['EG3D'])
+    narrow.leaves[0] = given.leaves[0].bfloat16()
+
+    def run(planes: Tensor) -> tuple[Tensor, Tensor]:
+        planes = planes.detach().requires_grad_()
+        planes_field = given.field([planes, *given.leaves[1:]])
+        seen = render_planes(planes_field, *given.leaves[-4:], given.case.coarse, given.u_coarse, given.u_fine, given.case.rule, backend='cpu')
+        return seen.features, torch.autograd.grad(seen.features.sum(), planes)[0]
+
+    wide, wide_gradient = run(given.leaves[0])
+    features, gradient = run(narrow.leaves[0])
+    assert torch.equal(features, wide)
+    assert gradient.dtype == torch.bfloat16 and torch.equal(gradient, wide_gradient.bfloat16())
+
+
+def test_a_ray_is_the_same_in_every_company() -> None:
+    """Alone or among others, on one thread or on two: the bits of a ray do not change."""
+    given = problem(CASES['demo'])
+
+    def features(rays: slice, image: slice = slice(None)) -> Tensor:
+        leaves = [given.leaves[0][image], *given.leaves[1:-4], *(x[image, rays] for x in given.leaves[-4:])]
+        u = given.u_coarse[image, rays]
+        return render_planes(given.field(leaves), *leaves[-4:], given.case.coarse, u, None, given.case.rule, backend='cpu').features
+
+    together = features(slice(None))
+    assert torch.equal(features(slice(4, 5)), together[:, 4:5])
+    assert torch.equal(features(slice(None), slice(1, 2)), together[1:])
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert torch.equal(features(slice(None)), together)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_gradients_on_two_threads() -> None:
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        check(replace(CASES['demo'], images=1))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_number_that_is_not_finite_comes_through() -> None:
+    given = problem(CASES['demo'])
+    for index in (0, -4, -2):
+        leaves = [x.clone() for x in given.leaves]
+        leaves[index].fill_(float('nan'))
+        seen = render_planes(
+            given.field(leaves), *leaves[-4:], given.case.coarse, given.u_coarse, None, given.case.rule, backend='cpu'
+        )
+        assert seen.features.isnan().all() and seen.opacity.isnan().all(), index
+
+
+def test_many_cameras_may_share_one_scene() -> None:
+    given = problem(CASES['demo'])
+    one = given.leaves[0][:1]
+    rays = given.leaves[-4:]
+    shared, copied = (
+        render_planes(given.field([planes, *given.leaves[1:]]), *rays, 16, None, None, given.case.rule, backend='cpu').features
+        for planes in (one.expand(2, -1, -1, -1, -1), one.repeat(2, 1, 1, 1, 1))
+    )
+    assert torch.equal(shared, copied)
+
+
+def test_planes_in_any_layout() -> None:
+    given = problem(CASES['demo'])
+    results = []
+    for planes in (given.leaves[0], given.leaves[0].contiguous(), given.leaves[0].permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)):
+        planes = planes.detach().requires_grad_()
+        seen = render_planes(given.field([planes, *given.leaves[1:]]), *given.leaves[-4:], 16, None, None, given.case.rule, backend='cpu')
+        results.append((seen.features, torch.autograd.grad(seen.features.sum(), planes)[0]))
+    for features, gradient in results[1:]:
+        assert torch.equal(features, results[0][0]) and torch.equal(gradient, results[0][1])
+
+
+def test_what_the_kernels_do_not_know_is_rendered_by_the_reference(caplog: pytest.LogCaptureFixture) -> None:
+    given = problem(replace(CASES['demo'], activation='silu'))
+    planes_field = given.field(given.leaves)
+    kernel._told.clear()
+    for _ in range(2):
+        render_planes(planes_field, *given.leaves[-4:], 16, None, None, given.case.rule)
+    told = [record.message for record in caplog.records if record.message.startswith('render_planes')]
+    assert told == ["render_planes: reference, for activation 'silu'; the kernels know softplus, relu, lrelu"]
+    with pytest.raises(ValueError, match="backend 'cpu' was asked for render_planes with activation 'silu'"):
+        render_planes(planes_field, *given.leaves[-4:], 16, None, None, given.case.rule, backend='cpu')
+
+
+def test_registration() -> None:
+    case = replace(CASES['deep, odd sizes'], rays=3)
+    given = problem(case)
+    planes_field = given.field([x.requires_grad_() for x in given.leaves])
+    widths = [case.channels, *case.hidden, 1 + case.features]
+    decoder = torch.cat([part for w, b in zip(planes_field.weights, planes_field.biases) for part in (w.t().reshape(-1), b)]).detach().requires_grad_()
+    origins, directions, near, far = given.leaves[-4:]
+    rest = (widths, case.coarse, 'softplus', 1.8, 4.0, 0.5, 1.0, 8.0, False, False, False)
+    check_registration(
+        'render_planes',
+        (
+            planes_field.planes, AXES, decoder, origins, directions, near[..., 0].detach(), far[..., 0].detach(), given.u_coarse, given.u_fine,
+            given.noise, *rest,
+        ),
+    )
+    check_registration('decode_points', (planes_field.planes, origins.detach(), AXES, decoder, widths, 'softplus'))
