@@ -110,17 +110,29 @@ def test_the_command_compiles_every_source(source, monkeypatch, capsys):
     assert '"TIMES" is undefined' in capsys.readouterr().out
 
 
+MOST_REGISTERS = 168  # per thread: twelve warps of a kernel that takes the most then fit on a multiprocessor
+
+
+def check_resources(entry, arch, defines):
+    """Compiles, takes a struct of parameters, and keeps within the registers: nothing spills into memory."""
+    artefact = build_device(entry.name, entry.source, arch=arch, defines=defines)
+    kernels = {name: (int(registers), int(spills)) for name, registers, spills in command.resources(artefact.log)}
+    assert kernels and kernels.keys() == parameter_bytes(artefact.path.read_bytes()).keys()
+    assert all(registers <= MOST_REGISTERS and spills == 0 for registers, spills in kernels.values()), kernels
+
+
+@pytest.mark.parametrize('arch', ['sm_80', 'sm_90', 'sm_100'])
 @pytest.mark.parametrize('entry', DEVICE_SOURCES, ids=lambda entry: entry.name)
-def test_every_source_of_ours_compiles(entry):
-    assert parameter_bytes(compile_cubin(entry.name, entry.source, arch='sm_90', defines=entry.defines[0]))
+def test_every_source_of_ours_compiles(entry, arch):
+    check_resources(entry, arch, entry.defines[0])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('arch', ['sm_80', 'sm_90', 'sm_100'])
+@pytest.mark.parametrize('arch', ['sm_75', 'sm_80', 'sm_90', 'sm_100', 'sm_120'])
 @pytest.mark.parametrize('entry', DEVICE_SOURCES, ids=lambda entry: entry.name)
 def test_every_source_of_ours_compiles_with_all_its_macros(entry, arch):
     for defines in entry.defines:
-        assert parameter_bytes(compile_cubin(entry.name, entry.source, arch=arch, defines=defines))
+        check_resources(entry, arch, defines)
 
 
 class FakeDriver:
