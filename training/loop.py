@@ -12,7 +12,7 @@ from dnnlib.errors import DataError, UsageError
 from torch_utils import checkpoint
 from torch_utils.distributed import World
 from torch_utils.ema import EMA, half_life_beta
-from torch_utils.gradients import check_finite_, global_norm
+from torch_utils.gradients import Watch, gradient_norms
 from torch_utils.interrupt import StopRequest
 from torch_utils.rng import Stream
 from torch_utils.statistics import Statistics
@@ -116,6 +116,7 @@ class Trainer:
         self.optimisers = {name: _adam(task.networks[name], optimisers[name], world) for name in task.networks}
         self.averages = {name: EMA(task.networks[name]) for name in task.averaged}
         self.statistics = Statistics()
+        self.watch = Watch(late=world.device.type == 'cuda')
         self.nimg = 0
         self.step = 0
         self.seconds = 0.0  # of training, over all sessions of the run
@@ -126,6 +127,7 @@ class Trainer:
         for phase in self.task.phases:
             if self.step % phase.every == 0:
                 self._optimise(phase)
+        self.watch.raise_if_spoilt(before_step=self.step)
         self.task.finish_step(self._moment('finish', ()), self.world)
         half_life = schedules.ema_half_life_img(self.nimg + self.config.batch, self.config.ema_half_life_kimg, self.config.ema_ramp_up)
         for name, average in self.averages.items():
@@ -144,8 +146,11 @@ class Trainer:
                 (terms.sum() / self.share).backward()
         network = self.task.networks[phase.trains]
         self.world.all_reduce_mean_([parameter.grad for parameter in network.parameters() if parameter.grad is not None])
-        check_finite_(network.named_parameters(), phase.name, self.step)
-        self.statistics.report(f'Gradients/{phase.name}/norm', global_norm(network.parameters()))
+        norms = gradient_norms(network.named_parameters())
+        self.statistics.report(f'Gradients/{phase.name}/norm', norms.total)
+        self.watch.note(norms, phase.name, self.step)
+        if self.watch.late:
+            optimiser.found_inf = norms.spoilt
         optimiser.step()
 
     def _micro_batches(self) -> list[tuple[int, ...]]:
@@ -204,6 +209,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write training-state-<images seen>.pt; the older states beyond `keep_states` go."""
+        self.watch.raise_if_spoilt()
         if self.world.is_main:
             stem = f'training-state-{self.nimg:09d}'
             checkpoint.save_state(self.folder, stem, self.parts(), {'nimg': self.nimg, 'world_size': self.world.size, 'data': self.data})

@@ -73,7 +73,7 @@ class ExtraBlock(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """x [N, C, r, r], image [N, K, r, r], (w for the convolutions, w for the picture) -> the same shapes."""
         residual = self.conv1(self.conv0(x, ws[0], noise, stream), ws[0], noise, stream)
-        x = torch.addcmul(x, residual, self.residual_scale[None, :, None, None])
+        x = torch.addcmul(x, residual, self.residual_scale.to(x.dtype)[:, None, None])
         return x, add_image(image, self.to_image(x, ws[1]))
 
 

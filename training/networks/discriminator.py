@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dnnlib.errors import UsageError
+from torch_utils.precision import autocast
 from training.cameras.camera import Camera
 from training.networks.layers import LRELU_GAIN, Conv, Dense, lrelu
 from training.networks.mapping import Mapping, MappingConfig
@@ -61,7 +62,10 @@ class Discriminator(nn.Module):
     def forward(
         self, image: Tensor, image_raw: Tensor | None = None, classes: Tensor | None = None, camera: Camera | None = None
     ) -> Tensor:
-        return self.realness(self.trunk(self.see(image, image_raw)), classes, camera)
+        features = self.trunk(self.see(image, image_raw))
+        # What is said about the features is small work on few numbers; it keeps all digits where the pyramid below runs in 16 bits.
+        with autocast('fp32', features.device):
+            return self.realness(features.to(self.realness.out.weight.dtype), classes, camera)
 
     def see(self, image: Tensor, image_raw: Tensor | None = None) -> Tensor:
         """[N, 3 or 6, S, S]: the picture, and for a dual discriminator the raw one at the same size beside it."""
@@ -172,6 +176,8 @@ def minibatch_deviation(x: Tensor, group: int, grouping: Literal['strided', 'con
     members = max(g for g in range(1, min(group, rows) + 1) if rows % g == 0)
     shape = (members, rows // members) if grouping == 'strided' else (rows // members, members)
     axis = 0 if grouping == 'strided' else 1
-    deviation = (x.unflatten(0, shape).var(dim=axis, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+    groups = x.to(torch.promote_types(x.dtype, torch.float32)).unflatten(0, shape)
+    centred = groups - groups.mean(dim=axis, keepdim=True)  # Tensor.var is an order of magnitude slower on a CPU
+    deviation = (centred.square().mean(dim=axis) + 1e-8).sqrt().mean(dim=(1, 2, 3)).to(x.dtype)
     per_sample = deviation.repeat(members) if grouping == 'strided' else deviation.repeat_interleave(members)
     return per_sample[:, None, None, None].expand(-1, 1, *x.shape[2:])

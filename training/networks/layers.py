@@ -6,17 +6,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.networks.convolution import convolve
+
 LRELU_SLOPE = 0.2
 LRELU_GAIN = math.sqrt(2)
 
 
 def lrelu(x: Tensor, clamp: float | None = None) -> Tensor:
-    """Leaky ReLU of slope 0.2 without its usual gain of sqrt(2), then a clamp to [-clamp, clamp].
+    """Leaky ReLU of slope 0.2 without its usual gain of sqrt(2), then a clamp to [-clamp, clamp]. Overwrites x, a temporary of the caller.
 
     The gain commutes with the activation (positive homogeneity), so the layers here multiply it into their weights, which are small,
     and not into their activations, which are large.
     """
-    y = F.leaky_relu(x, LRELU_SLOPE)
+    y = F.leaky_relu_(x, LRELU_SLOPE)
     return y if clamp is None else y.clamp(-clamp, clamp)
 
 
@@ -79,7 +81,7 @@ class Conv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gain = LRELU_GAIN if self.lrelu else 1.0
-        y = F.conv2d(x, self.weight * (self.scale * gain), self.bias * gain, padding=self.weight.shape[-1] // 2)
+        y = convolve(x, self.weight * (self.scale * gain), self.bias * gain, padding=self.weight.shape[-1] // 2)
         return lrelu(y, self.clamp) if self.lrelu else y
 
     def extra_repr(self) -> str:

@@ -5,10 +5,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from custom_ops import synthesis_epilogue
+from torch_utils.precision import autocast
 from torch_utils.rng import Stream
-from training.networks.layers import LRELU_GAIN, Dense, lrelu
+from training.networks.convolution import convolve
+from training.networks.layers import Dense
 from training.networks.resample import conv_up
 
 Noise = Literal['random', 'const', 'none']
@@ -43,15 +45,15 @@ class ModulatedConv(nn.Module):
         self.clamp = clamp
 
     def forward(self, x: Tensor, w: Tensor, noise: Noise = 'const', stream: Stream | None = None) -> Tensor:
-        style = self.affine(w)
-        # sqrt(2), the gain of the activation, goes into the three small factors: see layers.lrelu.
-        scale = demodulation(self.weight, style) * LRELU_GAIN
-        offset = (self.bias * LRELU_GAIN)[None, :, None, None]
+        with autocast('fp32', x.device):  # a few numbers that scale everything: they keep all digits
+            style = self.affine(w)
+            scale = demodulation(self.weight, style)
+        x = x * style.to(x.dtype)[:, :, None, None]
+        y = conv_up(x, self.weight) if self.up else convolve(x, self.weight, padding=1)
+        grain, strength = None, None
         if noise != 'none' and self.noise_strength is not None:
-            offset = offset + self._noise(x, noise, stream) * (self.noise_strength * LRELU_GAIN)
-        x = x * style[:, :, None, None]
-        y = conv_up(x, self.weight) if self.up else F.conv2d(x, self.weight, padding=1)
-        return lrelu(torch.addcmul(offset, y, scale[:, :, None, None]), self.clamp)
+            grain, strength = self._noise(x, noise, stream), self.noise_strength
+        return synthesis_epilogue(y, scale, self.bias, grain, strength, clamp=self.clamp)
 
     def _noise(self, x: Tensor, noise: Noise, stream: Stream | None) -> Tensor:
         if noise == 'const':

@@ -8,9 +8,9 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from custom_ops import setup_filter, upfirdn2d
+from training.networks.convolution import convolve, spread
 
 TAPS = (1.0, 3.0, 3.0, 1.0)
 
@@ -28,12 +28,12 @@ def filtered(x: Tensor, *, up: int = 1, down: int = 1, padding: int | tuple[int,
 
 def conv_up(x: Tensor, weight: Tensor) -> Tensor:
     """x2 transposed convolution with `weight` [O, I, 3, 3], then the filter at gain 4; [N, I, H, W] -> [N, O, 2H, 2W]."""
-    return filtered(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), padding=1, gain=4.0)
+    return filtered(spread(x, weight, stride=2), padding=1, gain=4.0)
 
 
 def conv_down(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """The filter, then a stride-2 convolution with `weight` [O, I, 3, 3] and `bias` [O]; [N, I, H, W] -> [N, O, H/2, W/2]."""
-    return F.conv2d(filtered(x, padding=2), weight, bias, stride=2)
+    return convolve(filtered(x, padding=2), weight, bias, stride=2)
 
 
 def upsample(x: Tensor) -> Tensor:

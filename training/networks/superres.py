@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dnnlib.errors import UsageError
+from torch_utils.precision import Precision, autocast
 from torch_utils.rng import Stream
 from training.networks.blocks import SynthesisBlock
 from training.networks.modulated import Noise
@@ -21,6 +22,7 @@ class SuperresConfig:
     antialias: bool = True  # of that resizing
     noise: Noise = 'none'  # 'random' is 'const' in evaluation, where there is no stream
     clamp: float | None = None
+    precision: Precision = 'fp32'  # of its products, in training and evaluation; the picture itself is summed up in float32
     # The published 2X and 4X networks add the first block's picture to image_raw itself when nothing is resized before it.
     # Only their weights want that.
     raw_includes_first_block: bool = False
@@ -68,7 +70,8 @@ class Superres(nn.Module):
         resized = image_raw.shape[-1] != self.input_resolution
         x, image = (self._resize(t) for t in (features, image_raw)) if resized else (features, image_raw)
         for i, block in enumerate(self.blocks):
-            x, image = block(x, image, (w, w, w), noise, stream)
+            with autocast(self.config.precision, x.device):
+                x, image = block(x, image, (w, w, w), noise, stream)
             if i == 0 and self.config.raw_includes_first_block and not resized and not block.up:
                 image_raw = image
         return image, image_raw

@@ -61,3 +61,17 @@ def test_the_published_raw_picture_includes_the_first_block_if_nothing_is_resize
     if changes:
         _, first = old.blocks[0](features, features[:, :3], (w, w, w), 'none')
         torch.testing.assert_close(raw_old, first)
+
+
+def test_in_sixteen_bits_the_picture_is_still_summed_up_in_float32():
+    exact = Superres(6, 7, 8, 32, SuperresConfig(channels=(8, 8)))
+    rounded = Superres(6, 7, 8, 32, SuperresConfig(channels=(8, 8), precision='bf16'))
+    rounded.load_state_dict(exact.state_dict())
+    features, w = torch.rand(2, 6, 8, 8), torch.randn(2, 7)
+    widths = []
+    rounded.blocks[1].conv1.register_forward_hook(lambda _module, _inputs, y: widths.append(y.dtype))
+    (image, raw), (expected, _) = (net(features[:, :3], features, w) for net in (rounded, exact))
+    assert widths == [torch.bfloat16] and image.dtype == raw.dtype == torch.float32
+    assert 1e-5 < (image - expected).abs().max() < 0.02 * expected.abs().max()
+    image.square().sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in rounded.parameters())

@@ -5,6 +5,7 @@ import torch
 
 from dnnlib.errors import UsageError
 from torch_utils.rng import Stream
+from training.networks.modulated import ModulatedConv
 from training.networks.synthesis import Synthesis, SynthesisConfig
 
 SMALL = {'plane_resolution': 16, 'plane_channels': 4, 'channel_base': 128, 'channel_max': 16}
@@ -96,3 +97,20 @@ def test_under_autocast_planes_are_float32_and_close():
     assert (planes - net(ws)).abs().max() < 0.05 * planes.abs().max()
     planes.square().sum().backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
+
+
+@pytest.mark.parametrize('noise', ['random', 'const', 'none'])
+@pytest.mark.parametrize('resolution', [16, 64])
+def test_channels_stay_innermost_forwards_and_backwards(resolution, noise):
+    """One layer that answers in another layout makes every convolution after it copy."""
+    net, layouts = make(plane_resolution=resolution, extra_blocks=(16,)), []
+
+    def note(module, inputs, y):
+        layouts.append(y.is_contiguous(memory_format=torch.channels_last))
+        y.register_hook(lambda gradient: layouts.append(gradient.is_contiguous(memory_format=torch.channels_last)))
+
+    for module in net.modules():
+        if isinstance(module, ModulatedConv):
+            module.register_forward_hook(note)
+    net(torch.randn(2, net.num_ws, 8), noise, Stream(seed=1, step=0, rows=(0, 1))).square().sum().backward()
+    assert len(layouts) == 2 * (net.num_ws - 1 + 2) and all(layouts)
