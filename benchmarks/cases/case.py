@@ -1,0 +1,124 @@
+"""Contestants, targets, and what a case has to say about itself."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal, Protocol
+
+import torch
+
+from benchmarks.timing import Part
+from benchmarks.work import Work
+from custom_ops import backend
+from torch_utils.memory import keep_freed_memory
+
+NAIVE = 'naive'  # benchmarks/naive
+NAIVE_TUNED = 'naive, TF32 and channels last'  # what two lines make of it on a GPU
+REFERENCE = 'reference'  # our networks in plain PyTorch, kernels switched off
+COMPILED = 'compiled reference'  # the same under torch.compile
+KERNELS = 'kernels'  # our networks as they run
+KERNELS_BF16 = 'kernels, bf16'  # matrix products in bfloat16
+
+
+class NotMeasurable(Exception):
+    """Why something cannot be measured here, as half a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is wanted of a contestant: to be so many times as fast as `against`, or at most so many ms or MiB above inputs."""
+
+    bound: float
+    unit: Literal['x', 'ms', 'MiB'] = 'x'
+    contestant: str = KERNELS
+    against: str = NAIVE
+    device: Literal['cpu', 'cuda'] = 'cpu'
+
+    @property
+    def text(self) -> str:
+        return f'>= {self.bound:g}x' if self.unit == 'x' else f'<= {self.bound:g} {self.unit}'
+
+
+class Case(Protocol):
+    """Frozen and picklable: child processes build it anew."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def contestants(self) -> tuple[str, ...]:
+        """Who can take part, whatever the machine; the naive one first."""
+        ...
+
+    @property
+    def measures_memory(self) -> bool: ...
+
+    @property
+    def targets(self) -> tuple[Target, ...]: ...
+
+    def work(self) -> Work: ...
+
+    def build(self, contestant: str, device: torch.device) -> tuple[Part, ...]:
+        """Weights and inputs, and what runs on them. The same numbers for every contestant."""
+        ...
+
+    def small(self) -> 'Case':
+        """The same operations at sizes that take no time."""
+        ...
+
+
+def prepare(threads: int, *, keeps_memory: bool = False) -> None:
+    """This process, as train.py sets itself up: denormal numbers are zero, and freed memory stays where it is if so wanted."""
+    if keeps_memory:
+        keep_freed_memory()
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(threads)
+
+
+@cache
+def kernels_in_use(device: torch.device) -> list[str]:
+    """Operations for which 'auto' takes a kernel on this device; builds them where they are not built."""
+    return [op for op, kernels in backend.KERNELS.items() if kernels and backend.explain(op, 'auto', device)[0] != 'reference']
+
+
+def reference_only() -> contextlib.AbstractContextManager:
+    """Where kernels stay switched off. Raises NotMeasurable where there is no such switch."""
+    forced: Callable[[str], contextlib.AbstractContextManager] | None = getattr(backend, 'forced', None)
+    if forced is not None:
+        return forced('reference')
+    if any(backend.KERNELS.values()) and os.environ.get(backend.SWITCH) != 'off':
+        raise NotMeasurable(f'custom_ops.backend cannot switch kernels off within a process; {backend.SWITCH}=off does it for a whole one')
+    return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Whether matrix products and convolutions of float32 numbers may round them to ten bits, on GPUs that can."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+def as_contestant(contestant: str, run: Callable[[], object]) -> Callable[[], object]:
+    """`run` under the switches of the contestant. Raises NotMeasurable where there is no such switch."""
+    switches = {
+        NAIVE: lambda: tf32(False), NAIVE_TUNED: lambda: tf32(True), REFERENCE: reference_only, COMPILED: reference_only,
+    }.get(contestant, contextlib.nullcontext)
+    switches()  # complains now, not within a round
+
+    def switched() -> object:
+        with switches():
+            return run()
+
+    return switched
+
+
+def compiled(contestant: str, function: Callable) -> Callable:
+    """`function`, through torch.compile where the contestant is the compiled one."""
+    return torch.compile(function) if contestant == COMPILED else function
