@@ -47,6 +47,8 @@ def test_rows_do_not_depend_on_the_batch(readers, evidence):
             assert len(column) == getattr(COUNTS, table), (table, name)
             if name in ('photo', '0', '20', '40'):  # the photo network is fed whole batches; its last digits follow them
                 assert np.allclose(column, getattr(others, table)[name], atol=1e-4), name
+            elif name == 'thickness':  # a product of matrices for the whole batch; on some processors its last digit follows the batch
+                assert np.allclose(column, getattr(others, table)[name], rtol=1e-9, atol=0, equal_nan=True)
             else:
                 assert np.array_equal(column, getattr(others, table)[name], equal_nan=True), (table, name)
 
