@@ -7,6 +7,7 @@ that was asked to stop ends with 128 + the signal (130, 143). A traceback is for
 
 import difflib
 import functools
+import logging
 import os
 import signal
 import sys
@@ -97,7 +98,12 @@ def command_line(main: Callable[..., Any]) -> Callable[..., NoReturn]:
 
 
 def run_command(command: 'click.Command') -> NoReturn:
-    """Run a click command as the whole program: `if __name__ == '__main__': run_command(main)`."""
+    """Run a click command as the whole program: `if __name__ == '__main__': run_command(main)`.
+
+    Warnings of the log go to stderr, and so does what makes a user wait: kernels that are being built.
+    """
+    logging.basicConfig(format='%(message)s')
+    logging.getLogger('custom_ops.jit').setLevel(logging.INFO)
     signal.signal(signal.SIGTERM, _terminate)
     command_line(functools.partial(command.main, standalone_mode=False))()
 

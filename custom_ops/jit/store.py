@@ -37,7 +37,7 @@ WAIT_LIMIT_S = 330.0  # for another process that builds the same kernel: a littl
 POLL_S = 0.05
 ABANDONED_S = 3600.0  # a building-* folder of this age has lost its process
 
-_log = logging.getLogger('custom_ops')
+_log = logging.getLogger('custom_ops.jit')
 _may_build: ContextVar[bool] = ContextVar('may_build', default=True)
 _witness: ContextVar[list['Artefact'] | None] = ContextVar('witness', default=None)
 
