@@ -11,11 +11,13 @@ from torch import Tensor
 
 from custom_ops import TriplaneField, decode_planes, render_planes
 from custom_ops.jit import load_host
+from custom_ops.jit.host import build_host, isa_here
 from custom_ops.testing import check_registration
 from custom_ops.triplane import kernel
 from custom_ops.triplane.parameters import Call, shared_bytes
 from custom_ops.volume import LightRule, sampling
 
+SOURCE = Path(kernel.__file__).parent / 'cpu.cpp'
 EMULATED = Path(__file__).parent / 'emulator' / 'triplane.cpp'
 AXES = torch.tensor([[[1.0, 0, 0], [0, 1, 0]], [[1.0, 0, 0], [0, 0, 1]], [[0, 0, 1.0], [0, 1, 0]]])
 
@@ -127,6 +129,18 @@ def check(case: Case, slack: float = 2.0) -> None:
 @pytest.mark.parametrize('name', CASES)
 def test_twin(name: str) -> None:
     check(CASES[name])
+
+
+@pytest.mark.parametrize('isa', ['baseline', 'avx512'])
+def test_twin_with_other_instructions(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lanes of another width. What this processor cannot run is at least built."""
+    if isa == 'avx512' and isa_here() != isa:
+        assert build_host('triplane', [SOURCE], isa=isa).path.exists()
+        return
+    library = load_host('triplane', [SOURCE], isa=isa)
+    monkeypatch.setattr(kernel, '_load_cpu', lambda device: library)
+    for name in SMALL:
+        check(CASES[name])
 
 
 @pytest.fixture(scope='module')
