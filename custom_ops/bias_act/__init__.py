@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from custom_ops.backend import choose
-from custom_ops.bias_act.calling import refusal, takes
 from custom_ops.bias_act.fused import bias_act_fused, pays
 from custom_ops.bias_act.reference import ACTIVATIONS, bias_act_reference, resolve
+from custom_ops.calling import check_one_device, refusal, takes
 
 __all__ = ['ACTIVATIONS', 'bias_act']
 
@@ -41,6 +41,7 @@ def bias_act(
         return bias_act_reference(x, bias, act, alpha, gain, clamp, dim)
     if not takes(x):
         raise refusal('bias_act', backend, x)
+    check_one_device('bias_act', x, bias)
     alpha, gain = resolve(x, bias, act, alpha, gain, dim)
     return bias_act_fused(x, bias, act, 0.0 if alpha is None else alpha, gain, math.inf if clamp is None else clamp, dim)
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from custom_ops import layout
 from custom_ops.backend import register_device_source, register_kernel
-from custom_ops.bias_act import layout
-from custom_ops.bias_act.calling import FORMATS, as_floats, pointer, short_cut, takes, threads_for
+from custom_ops.calling import FORMATS, as_floats, pointer, short_cut, takes, threads_for
 from custom_ops.jit import DeviceModule, load_device, load_host
 
 FOLDER = Path(__file__).parent

@@ -150,6 +150,11 @@ struct Lanes {
     template <class T>
     static DEVICE_ONLY void scatter_first(T* p, I at, T x, int count) {
         if (lane() < count) {
+#if defined(UNPOSED_EMULATED_GPU)
+            if (at < 0) {
+                emulator::fail("a scatter to a place before the array");  // as memory that was never written reads there
+            }
+#endif
             p[at] = x;
         }
     }

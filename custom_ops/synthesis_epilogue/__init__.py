@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from custom_ops.backend import choose
-from custom_ops.bias_act.calling import refusal, takes
+from custom_ops.calling import check_one_device, refusal, takes
 from custom_ops.synthesis_epilogue.fused import pays, synthesis_epilogue_fused
 from custom_ops.synthesis_epilogue.reference import synthesis_epilogue_reference
 
@@ -43,6 +43,7 @@ def synthesis_epilogue(
         return synthesis_epilogue_reference(x, scale, bias, noise, strength, gain, clamp)
     if not takes(x):
         raise refusal('synthesis_epilogue', backend, x)
+    check_one_device('synthesis_epilogue', x, scale, bias, noise, strength)
     return synthesis_epilogue_fused(x, scale, bias, noise, strength, gain, math.inf if clamp is None else clamp)
 
 

@@ -2,7 +2,7 @@
 #include <memory>
 #include <vector>
 
-#include "../bias_act/strips.h"
+#include "strips.h"
 #include "synthesis_epilogue.h"
 #include "threads.h"
 

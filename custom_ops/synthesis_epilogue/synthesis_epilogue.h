@@ -2,7 +2,7 @@
 // The derivative is computed from v, which is cheaper than to read y again. Read by g++, nvcc and NVRTC.
 #pragma once
 
-#include "../bias_act/channels.h"
+#include "channels.h"
 
 struct SynthesisEpilogueParameters {
     const void* x;

@@ -219,7 +219,7 @@ INLINE void add_outer_rows(const Matrix& matrix, float* grad, int k, const float
 
 // grad: a vector of lanes for every weight and bias; the lanes are summed when many packets have been added.
 OUTLINED void add_gradient_of_layer(const Matrix& matrix, float* grad, const float* x, int x_stride, const float* grad_y, int y_stride,
-                                  int samples) {
+                                    int samples) {
     int k = 0;
     for (; k + 3 <= matrix.in; k += 3) {
         add_outer_rows<3>(matrix, grad, k, x, x_stride, grad_y, y_stride, samples);
@@ -241,7 +241,7 @@ OUTLINED void add_gradient_of_layer(const Matrix& matrix, float* grad, const flo
 
 // From the gradient of the outputs to that of the features (scratch.grad_features); the decoder's own is added to `grad_decoder`.
 OUTLINED void decode_backward(const Call& call, const Scratch& scratch, int column, const float* grad_outputs, int stride, int samples,
-                            float* grad_decoder, int grad_lanes) {
+                              float* grad_decoder, int grad_lanes) {
     const float* transposed = call.decoder_transposed;
     int at = Scratch::decoder_size(call);
     int transposed_at = 0;

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from custom_ops.backend import choose, register_device_source, register_kernel
+from custom_ops.calling import FORMATS, as_floats, pointer
 from custom_ops.jit import DeviceModule, load_device, load_host
 from custom_ops.triplane.parameters import ACTIVATIONS, MOST_LAYERS, Call, shared_bytes
 from custom_ops.volume import LightRule, RayResult
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 PLANE_DTYPES = (torch.float32, torch.bfloat16)
 
 _HERE = Path(__file__).parent
-_TEXELS = {torch.float32: 'float', torch.bfloat16: 'BFloat16'}
 _WARPS_PER_MULTIPROCESSOR = 32  # blocks of one warp; more than fit at once even out rays of different length
 
 
@@ -32,13 +32,13 @@ def _load_cpu(device: torch.device) -> ctypes.CDLL:
 
 
 def _load_cuda(device: torch.device, dtype: torch.dtype = torch.float32) -> DeviceModule:
-    return load_device('triplane', _HERE / 'cuda.cu', device, defines={'TEXEL': _TEXELS[dtype]})
+    return load_device('triplane', _HERE / 'cuda.cu', device, defines={'TEXEL': FORMATS[dtype]})
 
 
 for _op in ('render_planes', 'decode_planes'):
     register_kernel(_op, 'cpu', _load_cpu)
     register_kernel(_op, 'cuda', _load_cuda)
-register_device_source('render_planes', 'triplane', _HERE / 'cuda.cu', [{'TEXEL': texel} for texel in _TEXELS.values()])
+register_device_source('render_planes', 'triplane', _HERE / 'cuda.cu', [{'TEXEL': FORMATS[dtype]} for dtype in PLANE_DTYPES])
 
 
 def refusal(planes: Tensor, widths: Sequence[int], activation: str, coarse: int, fine: int) -> str | None:
@@ -163,14 +163,6 @@ def _describe(planes: Tensor, axes: Tensor, decoder: Tensor, widths: Sequence[in
     return call
 
 
-def _float(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.detach().to(torch.float32).contiguous()
-
-
-def _address(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
-
-
 class _Rendering:
     """Arguments of unposed::render_planes, made ready for a kernel; keeps alive what the Call points at."""
 
@@ -181,13 +173,13 @@ class _Rendering:
         self.planes = _channels_innermost(planes.detach())
         self.widths = widths
         rays = (axes, decoder, origins, directions, near, far, u_coarse, u_fine, noise)
-        self.tensors = axes, self.decoder, origins, directions, near, far, u_coarse, u_fine, noise = [_float(tensor) for tensor in rays]
+        self.tensors = axes, self.decoder, origins, directions, near, far, u_coarse, u_fine, noise = [as_floats(tensor) for tensor in rays]
         self.call = call = _describe(self.planes, axes, self.decoder, widths, activation)
         for name, tensor in (
             ('origins', origins), ('directions', directions), ('near', near), ('far', far), ('u_coarse', u_coarse), ('u_fine', u_fine),
             ('noise', noise),
         ):  # fmt: skip
-            setattr(call, name, _address(tensor))
+            setattr(call, name, pointer(tensor))
         call.rays = origins.shape[1]
         call.coarse, call.fine = samples, 0 if u_fine is None else u_fine.shape[-1]
         call.box_side, call.outside_strength, call.outside_radius = box_side, outside_strength, outside_radius
@@ -205,7 +197,7 @@ def _render(*arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     call = rendering.call
     features, depth, opacity = rendering.empty(rendering.widths[-1] - 1), rendering.empty(), rendering.empty()
     depths = rendering.empty(call.coarse + call.fine)
-    call.features, call.depth, call.opacity, call.depths = map(_address, (features, depth, opacity, depths))
+    call.features, call.depth, call.opacity, call.depths = map(pointer, (features, depth, opacity, depths))
     _run('render', call, rendering.planes, backward=False)
     return features, depth, opacity, depths
 
@@ -215,15 +207,15 @@ def _render_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     rendering = _Rendering(*arguments)
     call = rendering.call
-    given = [_float(tensor) for tensor in (grad_features, grad_depth, grad_opacity, depths)]
-    call.grad_features, call.grad_depth, call.grad_opacity, call.depths = map(_address, given)
+    given = [as_floats(tensor) for tensor in (grad_features, grad_depth, grad_opacity, depths)]
+    call.grad_features, call.grad_depth, call.grad_opacity, call.depths = map(pointer, given)
     transposed = _transposed(rendering.decoder, rendering.widths)
     call.decoder_transposed = transposed.data_ptr()
     grad_planes, grad_decoder = _gradient_buffers(rendering.planes, rendering.decoder)
     call.grad_planes, call.grad_decoder = grad_planes.data_ptr(), grad_decoder.data_ptr()
     rays = [rendering.empty(*shape) if wants_rays else rendering.planes.new_empty(0, dtype=torch.float32) for shape in ((3,), (3,), (), ())]
     if wants_rays:
-        call.grad_origins, call.grad_directions, call.grad_near, call.grad_far = map(_address, rays)
+        call.grad_origins, call.grad_directions, call.grad_near, call.grad_far = map(pointer, rays)
     _run('render_backward', call, rendering.planes, backward=True)
     return _total(grad_planes).to(rendering.planes.dtype), _total(grad_decoder), *rays
 
@@ -245,7 +237,7 @@ class _Query:
 
     def __init__(self, planes, points, axes, decoder, widths, activation):
         self.planes = _channels_innermost(planes.detach())
-        self.axes, self.decoder, self.points, self.widths = _float(axes), _float(decoder), _float(points), widths
+        self.axes, self.decoder, self.points, self.widths = as_floats(axes), as_floats(decoder), as_floats(points), widths
         self.call = call = _describe(self.planes, self.axes, self.decoder, widths, activation)
         call.origins, call.rays, call.coarse, call.box_side = self.points.data_ptr(), points.shape[1], 1, 2.0
 
@@ -261,7 +253,7 @@ def _decode(planes, points, axes, decoder, widths, activation) -> Tensor:
 def _decode_backward(grad, wants_points, planes, points, axes, decoder, widths, activation) -> tuple[Tensor, Tensor, Tensor]:
     query = _Query(planes, points, axes, decoder, widths, activation)
     call = query.call
-    grad, transposed = _float(grad), _transposed(query.decoder, widths)
+    grad, transposed = as_floats(grad), _transposed(query.decoder, widths)
     call.grad_features, call.decoder_transposed = grad.data_ptr(), transposed.data_ptr()
     grad_planes, grad_decoder = _gradient_buffers(query.planes, query.decoder)
     grad_points = torch.empty_like(query.points) if wants_points else query.points.new_empty(0)
@@ -295,7 +287,9 @@ for _device in ('CPU', 'CUDA'):
 @torch.library.register_fake('unposed::render_planes', lib=_library)
 def _(planes, axes, decoder, origins, directions, near, far, u_coarse, u_fine, noise, widths, samples, *rest):
     n, r = near.shape
-    like = origins.new_empty
+    def like(*shape: int) -> Tensor:
+        return origins.new_empty(shape, dtype=torch.float32)
+
     total = samples + (0 if u_fine is None else u_fine.shape[-1])
     return like(n, r, widths[-1] - 1), like(n, r), like(n, r), like(n, r, total)
 
@@ -303,7 +297,7 @@ def _(planes, axes, decoder, origins, directions, near, far, u_coarse, u_fine, n
 @torch.library.register_fake('unposed::render_planes_backward', lib=_library)
 def _(grad_features, grad_depth, grad_opacity, depths, wants_rays, planes, axes, decoder, origins, *rest):
     n, r = origins.shape[:2]
-    rays = [origins.new_empty(shape if wants_rays else 0) for shape in ((n, r, 3), (n, r, 3), (n, r), (n, r))]
+    rays = [origins.new_empty(shape if wants_rays else 0, dtype=torch.float32) for shape in ((n, r, 3), (n, r, 3), (n, r), (n, r))]
     return _like_planes(planes), decoder.new_empty(decoder.shape), *rays
 
 

@@ -110,7 +110,7 @@ OUTLINED void gather_features(const Call& call, const Texel* image, const Scratc
 // The way back: into the planes' gradient, and the dot products for the points'.
 template <class Texel>
 OUTLINED void scatter_gradients(const Call& call, const Texel* image, float* grad_image, Scratch& scratch, const float* rows, int stride,
-                              int count, bool wants_dots) {
+                                int count, bool wants_dots) {
     bool active = Lanes::lane() < count;
     for (int tap = 0; tap < 4 * call.plane_count; tap++) {
         float weight = Lanes::load(scratch.tap_weights + tap * Lanes::WIDTH), dot = 0;
@@ -255,7 +255,7 @@ OUTLINED void gather_features(const Call& call, const Texel* image, const Scratc
 // The way back: into the planes' gradient, and the dot products for the points'.
 template <class Texel>
 OUTLINED void scatter_gradients(const Call& call, const Texel* image, float* grad_image, Scratch& scratch, const float* rows, int stride,
-                              int count, bool wants_dots) {
+                                int count, bool wants_dots) {
     int channels = call.channels, pitch = round_up(channels, 8);
     transpose_block(rows, stride, scratch.texels, pitch, channels, Lanes::WIDTH);
     for (int lane = 0; lane < (count < Lanes::WIDTH ? count : Lanes::WIDTH); lane++) {

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from custom_ops.backend import choose
+from custom_ops.calling import check_one_device
 from custom_ops.triplane import kernel
 from custom_ops.triplane.reference import check_decoder, check_points, decode_planes_reference, sample_planes_reference
 
@@ -47,6 +48,7 @@ def decode_planes(
     """
     check_points(planes, points, axes)
     check_decoder(planes.shape[2], weights, biases, activation)
+    check_one_device('decode_planes', planes, points, axes, *weights, *biases)
     if kernel.decodes(planes, weights, activation, backend):
         return kernel.decode_planes(planes, points, axes, weights, biases, activation)
     return decode_planes_reference(planes, points, axes, weights, biases, activation)
@@ -58,4 +60,4 @@ _library.impl('sample_planes', sample_planes_reference, 'CompositeImplicitAutogr
 _library.define(
     "decode_planes(Tensor planes, Tensor points, Tensor axes, Tensor[] weights, Tensor[] biases, str activation='softplus') -> Tensor"
 )
-_library.impl('decode_planes', decode_planes_reference, 'CompositeImplicitAutograd')
+_library.impl('decode_planes', decode_planes, 'CompositeImplicitAutograd')

@@ -143,7 +143,12 @@ OUTLINED void place_fine_samples(const Call& call, Scratch& scratch, Ray ray, fl
 
 // scratch.t, raw and order: all samples of a ray in increasing depth, a coarse one before a fine one at the same depth.
 OUTLINED void merge_samples(const Call& call, Scratch& scratch, const float* coarse_t, const float* coarse_raw, const float* fine_t,
-                          const float* fine_raw) {
+                            const float* fine_raw) {
+    // Depths that are not finite have no order and leave places empty; the numbers of samples there must be some.
+    for (int k = 0; k < call.coarse + call.fine; k += Lanes::WIDTH) {
+        Lanes::store(scratch.order + k, Lanes::all(0));
+    }
+    Lanes::sync();
     for (int k = 0; k < call.coarse; k += Lanes::WIDTH) {
         I i = Lanes::index() + k;
         F t = clamped_load(coarse_t, i, call.coarse - 1);

@@ -297,7 +297,7 @@ OUTLINED void ray_ends_backward(const Call& call, const Packet& packet, Scratch&
 // From the gradients of a span's outputs to the decoder's, the planes' and the points'.
 template <class Texel>
 OUTLINED void span_backward(const Call& call, const Packet& packet, Scratch& scratch, Pass pass, int from, int span, int column,
-                          float* grad_planes, float* grad_decoder) {
+                            float* grad_planes, float* grad_decoder) {
     const Texel* image = (const Texel*)call.planes + packet.image * call.image_stride;
     float* grad_image = grad_planes + packet.image * call.image_stride;
     int count = packet.rays * pass.each;

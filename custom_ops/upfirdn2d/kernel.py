@@ -11,14 +11,12 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from custom_ops.backend import register_device_source, register_kernel
+from custom_ops.calling import FORMATS, check_one_device
 from custom_ops.jit import DeviceModule, load_device, load_host
 from custom_ops.upfirdn2d.filters import filter_size
 from custom_ops.upfirdn2d.reference import Four, Two, adjoint_padding, check_arguments, output_size
 
 FOLDER = Path(__file__).parent
-
-# C++'s name of a dtype, and the processor kernel's.
-NUMBERS = {torch.float32: ('float', 'float32'), torch.bfloat16: ('BFloat16', 'bfloat16'), torch.float16: ('Float16', 'float16')}
 
 # Images of so many channels with rows shorter than this are brought into the channels-last format for the processor, whose vectors then
 # span channels; in all other cases the format that x comes in is the fastest, since changing it costs more than it saves.
@@ -49,8 +47,8 @@ class Parameters(ctypes.Structure):
 
 def obstacle(x: Tensor, f: Tensor) -> str | None:
     """Why these tensors need the reference, or None."""
-    if x.dtype not in NUMBERS:
-        return f'x is {x.dtype}, and the kernels know {", ".join(str(dtype) for dtype in NUMBERS)}'
+    if x.dtype not in FORMATS:
+        return f'x is {x.dtype}, and the kernels know {", ".join(str(dtype) for dtype in FORMATS)}'
     if f.requires_grad and torch.is_grad_enabled():
         return 'the filter requires a gradient'
     return None
@@ -58,6 +56,7 @@ def obstacle(x: Tensor, f: Tensor) -> str | None:
 
 def upfirdn2d_kernel(x: Tensor, f: Tensor, up: Two, down: Two, padding: Four, flip_filter: bool, gain: float) -> Tensor:
     """As upfirdn2d_reference, for tensors without an `obstacle`. The filter acts in float32, whatever x is stored as."""
+    check_one_device('upfirdn2d', x, f)
     arguments = (x, f.float(), up, down, padding, flip_filter, gain)
     # The dispatcher of registered operations takes longer than a kernel on a small image, and only tracing needs it.
     if torch.compiler.is_compiling() or type(x) not in (Tensor, Parameter):
@@ -98,7 +97,7 @@ def parameters(x: Tensor, f: Tensor, y: Tensor, up: Two, down: Two, padding: Fou
 def _host_functions() -> dict[torch.dtype, Callable]:
     """Raises KernelUnavailable."""
     library = load_host('upfirdn2d', [FOLDER / 'upfirdn2d.cpp'])
-    functions = {dtype: getattr(library, f'upfirdn2d_{suffix}') for dtype, (_, suffix) in NUMBERS.items()}
+    functions = {dtype: getattr(library, f'upfirdn2d_{str(dtype).removeprefix("torch.")}') for dtype in FORMATS}
     for function in functions.values():
         function.argtypes, function.restype = [ctypes.POINTER(Parameters)], None
     return functions
@@ -139,7 +138,7 @@ def macros(dtype: torch.dtype, packs: bool, up: Two, down: Two, taps: Two, paddi
     """What upfirdn2d.cu is compiled for. taps (y, x); `packs`: channels are read PACK_BYTES at once."""
     (up_x, up_y), (down_x, down_y), (taps_y, taps_x) = up, down, taps
     return {
-        'NUMBER': NUMBERS[dtype][0],
+        'NUMBER': FORMATS[dtype],
         'VECTOR': PACK_BYTES // dtype.itemsize if packs else 1,
         'BLOCK': BLOCK,
         # A thread's outputs lie along y, where its loads serve several of them, or along x if there is nothing to filter along y.

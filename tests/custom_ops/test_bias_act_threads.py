@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 import custom_ops
-from custom_ops import bias_act
+from custom_ops import bias_act, layout
 from custom_ops.bias_act import fused as bias_act_fused
-from custom_ops.bias_act import layout
 from custom_ops.jit import load_host
 from custom_ops.synthesis_epilogue import fused as epilogue_fused
 from custom_ops.synthesis_epilogue import synthesis_epilogue

@@ -244,15 +244,63 @@ def test_gradients_on_two_threads() -> None:
         torch.set_num_threads(threads)
 
 
-def test_a_number_that_is_not_finite_comes_through() -> None:
-    given = problem(CASES['demo'])
+def check_not_finite() -> None:
+    given = problem(replace(CASES['demo'], fine=9))
     for index in (0, -4, -2):
         leaves = [x.clone() for x in given.leaves]
         leaves[index].fill_(float('nan'))
+        leaves = [x.requires_grad_() for x in leaves]
         seen = render_planes(
-            given.field(leaves), *leaves[-4:], given.case.coarse, given.u_coarse, None, given.case.rule, backend='cpu'
+            given.field(leaves), *leaves[-4:], given.case.coarse, given.u_coarse, given.u_fine, given.case.rule, backend='cpu'
         )
         assert seen.features.isnan().all() and seen.opacity.isnan().all(), index
+        gradients = torch.autograd.grad(seen.features.sum(), leaves)
+        assert gradients[1].isnan().any(), index
+
+
+def test_a_number_that_is_not_finite_comes_through() -> None:
+    check_not_finite()
+
+
+def test_a_number_that_is_not_finite_harms_nothing_on_the_emulated_gpu(emulated: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Depths without an order leave places empty; what shared memory held before must not become an address (the emulator aborts)."""
+    monkeypatch.setattr(kernel, '_load_cpu', lambda device: emulated)
+    emulated.set_thread_order(0)
+    check_not_finite()
+
+
+@pytest.mark.parametrize('backend', ['reference', 'cpu'])
+def test_shapes_that_do_not_fit_are_refused(backend: str) -> None:
+    """A kernel reads memory by what it is told, so nothing wrong may reach it."""
+    given = problem(replace(CASES['demo'], fine=4, noise=True))
+    leaves, case = given.leaves, given.case
+    planes_field = given.field(leaves)
+    good = {
+        'field': planes_field, 'origins': leaves[-4], 'directions': leaves[-3], 'near': leaves[-2], 'far': leaves[-1],
+        'samples': case.coarse, 'u_coarse': given.u_coarse, 'u_fine': given.u_fine, 'noise': given.noise,
+    }  # fmt: skip
+
+    def render(**changes: object) -> None:
+        arguments = {**good, **changes}
+        render_planes(**arguments, rule=case.rule, backend=backend)
+
+    render()
+    wrong = [
+        ({'origins': leaves[-4][:1]}, 'points'),
+        ({'directions': leaves[-3][:, :2]}, 'directions of shape'),
+        ({'near': leaves[-2][..., 0]}, 'near of shape'),
+        ({'far': leaves[-1][:, :3]}, 'far of shape'),
+        ({'u_coarse': given.u_coarse[..., 1:]}, 'u_coarse of shape'),
+        ({'u_fine': given.u_fine[:1]}, 'u_fine of shape'),
+        ({'noise': given.noise[..., 1:]}, 'noise of shape'),
+        ({'samples': 0}, '0 coarse samples were asked for; this rule needs at least 2'),
+        ({'field': replace(planes_field, axes=AXES[:2])}, 'axes of shape'),
+        ({'field': replace(planes_field, weights=planes_field.weights[::-1])}, 'a layer on 8 channels'),
+        ({'near': leaves[-2].to('meta')}, 'tensors on cpu, meta'),
+    ]
+    for changes, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            render(**changes)
 
 
 def test_many_cameras_may_share_one_scene() -> None:
@@ -304,4 +352,5 @@ def test_registration() -> None:
             given.noise, *rest,
         ),
     )
+    check_registration('decode_planes', (planes_field.planes, origins.detach(), AXES, planes_field.weights, planes_field.biases))
     check_registration('decode_points', (planes_field.planes, origins.detach(), AXES, decoder, widths, 'softplus'))

@@ -33,6 +33,13 @@ def as_floats(x: Tensor | None) -> Tensor | None:
     return None if x is None else x.to(torch.float32).contiguous()
 
 
+def check_one_device(op: str, *tensors: Tensor | None) -> None:
+    """Raises ValueError unless all tensors are on one device: a kernel reads every address as one of its own."""
+    devices = {x.device for x in tensors if x is not None}
+    if len(devices) > 1:
+        raise ValueError(f'{op} was given tensors on {", ".join(sorted(map(str, devices)))}; move them to one device')
+
+
 def threads_for(x: Tensor) -> int:
     """Of the CPU, for elementwise work."""
     return min(torch.get_num_threads(), 1 + x.numel() // ELEMENTS_PER_THREAD)
