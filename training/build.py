@@ -8,6 +8,7 @@ from torch import Tensor
 from dnnlib.errors import DataError, UsageError
 from training.augment.controller import AdaController
 from training.augment.pipe import AugmentPipe
+from training.cameras.rig import rig_of
 from training.config import TrainingConfig
 from training.data.archive import open_dataset
 from training.data.image_set import ImageSet
@@ -16,6 +17,7 @@ from training.networks.discriminator import Discriminator
 from training.networks.generator3d import Generator3D
 from training.tasks.conditions import ConditionSource, DrawnConditions, LabelledConditions
 from training.tasks.gan import GanTask
+from training.tasks.readings import ReadConditions, Readings
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Built:
     class_names: tuple[str, ...]
     loader: Loader
     task: GanTask
-    conditions: ConditionSource
+    conditions: ConditionSource  # of metrics and pictures; a law that training explores is here as it is believed to be
     example_cameras: Tensor | None  # [D, 25], of the data, when fakes are seen from there
 
 
@@ -46,6 +48,8 @@ def build(config: TrainingConfig) -> Built:
         generator, discriminator = Generator3D(config.generator), Discriminator(config.discriminator)
     conditions = conditions_for(config, dataset)
     task = GanTask(config.gan, generator, discriminator, conditions, AugmentPipe(config.augment), AdaController(config.ada))
+    if isinstance(conditions, ReadConditions):
+        conditions = conditions.believed()
     return Built(
         config=config,
         dataset=dataset,
@@ -53,7 +57,7 @@ def build(config: TrainingConfig) -> Built:
         loader=Loader(dataset, config.loop.seed, LoaderConfig(mirror=config.data.mirror)),
         task=task,
         conditions=conditions,
-        example_cameras=conditions.cameras if isinstance(conditions, LabelledConditions) else None,
+        example_cameras=conditions.labels if isinstance(conditions, LabelledConditions) else None,
     )
 
 
@@ -70,14 +74,21 @@ def fit_to_data(config: TrainingConfig, dataset: ImageSet) -> TrainingConfig:
     # Without super-resolution the picture is the render; both change together, else the configuration would refuse itself.
     render = size if config.generator.superres is None else config.generator.render_resolution
     generator = replace(config.generator, num_classes=num_classes, image_resolution=size, render_resolution=render)
-    return replace(
-        config, generator=generator, discriminator=replace(config.discriminator, num_classes=num_classes, image_resolution=size)
-    )
+    discriminator = replace(config.discriminator, num_classes=num_classes, image_resolution=size)
+    if config.cameras is not None:  # networks that find cameras find those of the law's rig
+        rig = rig_of(config.cameras)
+        if generator.pose is not None:
+            generator = replace(generator, pose=replace(generator.pose, rig=rig))
+        if discriminator.pose is not None:
+            discriminator = replace(discriminator, pose=replace(discriminator.pose, rig=rig))
+    return replace(config, generator=generator, discriminator=discriminator)
 
 
 def conditions_for(config: TrainingConfig, dataset: ImageSet) -> ConditionSource:
     """What generated images are asked to be when they are to resemble the data: in training, and for metrics."""
     classes = torch.from_numpy(dataset.classes()).long() if config.generator.num_classes else None
+    if config.reading is not None:
+        return ReadConditions(classes, config.cameras, Readings(config.reading, config.generator.num_classes))
     if config.cameras is not None:
         return DrawnConditions(classes, config.cameras)
     return LabelledConditions(classes, torch.from_numpy(dataset.cameras()).float(), mirror=config.data.mirror)

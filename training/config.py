@@ -10,6 +10,7 @@ from training.loop import LoopConfig, OptimiserConfig
 from training.networks.discriminator import DiscriminatorConfig
 from training.networks.generator3d import GeneratorConfig
 from training.tasks.gan import GanConfig
+from training.tasks.readings import ReadingConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class TrainingConfig:
     preset: str = ''
     data: DataConfig = field(default_factory=DataConfig)
     cameras: LawConfig | None = None  # where fakes are seen from; None: the data's camera labels
+    reading: ReadingConfig | None = None  # fakes are seen from where real images are read to be; `cameras` is where one looks until then
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     gan: GanConfig = field(default_factory=GanConfig)

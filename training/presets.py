@@ -5,17 +5,19 @@ from dataclasses import dataclass, replace
 from dnnlib.errors import UsageError, did_you_mean
 from training.augment.controller import AdaConfig
 from training.augment.pipe import AUGMENT_PRESETS
-from training.cameras.distributions import Gaussian
+from training.cameras.distributions import Gaussian, UniformBand
 from training.config import DataConfig, MetricsConfig, MonitorsConfig, TrainingConfig
 from training.loop import LoopConfig, OptimiserConfig
 from training.networks.discriminator import DiscriminatorConfig
 from training.networks.generator3d import GeneratorConfig
 from training.networks.mapping import MappingConfig
+from training.networks.pose import PoseReaderConfig
 from training.networks.radiance import OutsidePrior, RadianceConfig
 from training.networks.superres import SuperresConfig
 from training.networks.synthesis import SynthesisConfig
 from training.rendering.renderer import RenderingConfig
 from training.tasks.gan import GanConfig
+from training.tasks.readings import ReadingConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,23 @@ def _demo() -> TrainingConfig:
         loop=LoopConfig(kimg=16.0, batch=16, tick_kimg=0.5, snapshot_ticks=8, ema_half_life_kimg=3.0, ema_ramp_up=0.1),
         metrics=MetricsConfig(names=('fd_photo',), num=500),
         monitors=MonitorsConfig(every_kimg=2.0),
+    )
+
+
+def _unposed() -> TrainingConfig:
+    """Nobody knows the cameras: they are read off the pictures by a network that learns on generated ones."""
+    base = _demo()
+    return replace(
+        base,
+        preset='unposed',
+        cameras=UniformBand(),
+        reading=ReadingConfig(exploration=0.1),
+        generator=replace(
+            base.generator,
+            rendering=replace(base.generator.rendering, far_at_start=2.8),
+        ),
+        discriminator=replace(base.discriminator, conditions_on_camera=False, pose=PoseReaderConfig(sees='grey')),
+        gan=replace(base.gan, pose_told_weight=1.0, far_hold_kimg=8.0, far_fade_kimg=8.0),
     )
 
 
@@ -198,6 +217,7 @@ def _shapenet() -> TrainingConfig:
 
 PRESETS: dict[str, Preset] = {
     'demo': Preset('one class on white with known cameras, 32x32, minutes on one processor core', _demo()),
+    'unposed': Preset('the same without cameras: they are found', _unposed()),
     'photos': Preset('photographs without cameras, by class if they have any, 32x32, an hour on a processor', _photos()),
     'photos64': Preset('the same at 64x64, with super-resolution from 32x32', _photos64()),
     'ffhq': Preset('EG3D on faces with cameras, 512x512, eight GPUs', _ffhq()),

@@ -6,6 +6,11 @@ def ramp(nimg: int, fade_kimg: float) -> float:
     return 1.0 if fade_kimg <= 0 else min(nimg / (fade_kimg * 1000), 1.0)
 
 
+def hold_then_ramp(nimg: int, hold_kimg: float, fade_kimg: float) -> float:
+    """0 for `hold_kimg` thousand images, then to 1 over `fade_kimg`."""
+    return 0.0 if nimg < hold_kimg * 1000 else ramp(nimg - round(hold_kimg * 1000), fade_kimg)
+
+
 def linear(nimg: int, start: float, end: float, fade_kimg: float) -> float:
     """From `start` to `end` over `fade_kimg` thousand images."""
     return start + (end - start) * ramp(nimg, fade_kimg)

@@ -16,7 +16,7 @@ from torch_utils.rng import Stream
 from training.cameras.camera import Camera
 from training.cameras.orbit import orbit
 from training.cameras.rays import rays
-from training.losses.gradient_penalty import r1_penalty
+from training.losses.gradient_penalty import gradient_penalty
 from training.networks.discriminator import Discriminator, DiscriminatorConfig
 from training.networks.generator3d import Generator3D, GeneratorConfig
 from training.networks.mapping import MappingConfig
@@ -129,7 +129,7 @@ def test_discriminator_and_its_penalty(changes: dict) -> None:
     for network in (ours, naive):
         leaf = image.clone().requires_grad_()
         logits = network(leaf, raw, classes, camera)
-        penalty = r1_penalty(logits, [leaf])
+        penalty = gradient_penalty(logits, [leaf])
         slopes = torch.autograd.grad(penalty.sum() + logits.sum(), dict(network.named_parameters()).values(), materialize_grads=True)
         results.append(([logits, penalty], dict(zip(dict(network.named_parameters()), slopes, strict=True))))
     (values, slopes), (naive_values, naive_slopes) = results

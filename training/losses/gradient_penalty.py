@@ -1,4 +1,4 @@
-"""R1 (Mescheder et al. 2018, arXiv 1801.04406, equation 9): the squared gradient of the discriminator at real images."""
+"""The squared gradient of the discriminator at images: R1 at real ones (Mescheder et al. 2018, arXiv 1801.04406, equation 9), R2 at generated."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def r1_penalty(logits: Tensor, images: Sequence[Tensor]) -> Tensor:
+def gradient_penalty(logits: Tensor, images: Sequence[Tensor]) -> Tensor:
     """|d logit_n / d image_n|^2, summed over all `images` that the logits were computed from.
 
     logits [N]; each image [N, C, H, W] with requires_grad, in the graph of `logits`. Returns [N], differentiable.

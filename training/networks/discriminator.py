@@ -14,9 +14,12 @@ from torch.nn import functional as F
 
 from dnnlib.errors import UsageError
 from torch_utils.precision import autocast
+from torch_utils.rng import Stream
 from training.cameras.camera import Camera
+from training.cameras.rig import POSE_NUMBERS, bounded
 from training.networks.layers import LRELU_GAIN, Conv, Dense, lrelu
 from training.networks.mapping import Mapping, MappingConfig
+from training.networks.pose import GreyReader, PoseReaderConfig, TrunkReader
 from training.networks.resample import conv_down, downsample
 from training.networks.synthesis import widths
 
@@ -29,6 +32,9 @@ class DiscriminatorConfig:
     see: Literal['single', 'dual'] = 'dual'
     num_classes: int = 0  # 0: no class
     conditions_on_camera: bool = False
+    conditions_on_pose: bool = False  # on what its own reader says of the picture, or on a pose code that it is told
+    pose: PoseReaderConfig | None = None  # None: it reads no poses
+    views_together: int = 1  # more than 1: so many pictures are judged side by side, with one answer for them all
     channel_base: int = 32768
     channel_max: int = 512
     channels: tuple[tuple[int, int], ...] = ()  # (resolution, width) pairs that override channel_base and channel_max
@@ -44,13 +50,28 @@ class DiscriminatorConfig:
         self.widths()
         if self.mbstd_group < 0 or self.num_classes < 0:
             raise UsageError('discriminator: mbstd_group and num_classes must be at least 0')
+        if self.conditions_on_pose and self.pose is None:
+            raise UsageError('discriminator.conditions_on_pose needs a reader of poses; --set discriminator.pose.sees=trunk gives it one.')
+        if self.views_together < 1:
+            raise UsageError(f'discriminator.views_together counts pictures and is at least 1; found {self.views_together}.')
+        if self.views_together > 1 and (self.conditions_on_pose or self.conditions_on_camera):
+            raise UsageError('discriminator.views_together: views that are judged with one answer have no common camera; condition on none.')
 
     def widths(self) -> dict[int, int]:
         return widths(self.image_resolution, self.channel_base, self.channel_max, self.channels, 'discriminator')
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a discriminator says of N pictures. pose: what it reads, numbers [N, 3] that training.cameras.rig.bounded makes a code; None without
+    a reader. logits: [N]; with views_together V, [N / V], one for each run of V neighbours."""
+
+    logits: Tensor
+    pose: Tensor | None
+
+
 class Discriminator(nn.Module):
-    """forward(image [N, 3, S, S], image_raw [N, 3, r, r] for a dual one, classes int64 [N], camera of N) -> logits [N]."""
+    """forward(image [N, 3, S, S], image_raw [N, 3, r, r] for a dual one, classes int64 [N], camera of N) -> logits; `judge` says more."""
 
     def __init__(self, config: DiscriminatorConfig):
         super().__init__()
@@ -58,14 +79,52 @@ class Discriminator(nn.Module):
         self.config = config
         self.trunk = Trunk(6 if config.see == 'dual' else 3, channels, config)
         self.realness = Realness(channels[4], config)
+        self.reader: TrunkReader | GreyReader | None = None
+        if config.pose is not None:
+            self.reader = (
+                TrunkReader(16 * channels[4], config.pose) if config.pose.sees == 'trunk' else GreyReader(config.image_resolution, config.pose)
+            )
 
     def forward(
         self, image: Tensor, image_raw: Tensor | None = None, classes: Tensor | None = None, camera: Camera | None = None
     ) -> Tensor:
+        return self.judge(image, image_raw, classes, camera).logits
+
+    def judge(
+        self,
+        image: Tensor,
+        image_raw: Tensor | None = None,
+        classes: Tensor | None = None,
+        camera: Camera | None = None,
+        pose: Tensor | None = None,
+        stream: Stream | None = None,
+    ) -> Judgement:
+        """One pass of the trunk for all that is asked about the pictures.
+
+        A discriminator that conditions on poses takes `pose`, codes [N, 3], and where none is given what it reads itself; no gradient reaches
+        the reader by that way, or it would learn to name the pose under which a picture passes. `stream`: draws the grey reader's mixtures.
+        """
         features = self.trunk(self.see(image, image_raw))
         # What is said about the features is small work on few numbers; it keeps all digits where the pyramid below runs in 16 bits.
         with autocast('fp32', features.device):
-            return self.realness(features.to(self.realness.out.weight.dtype), classes, camera)
+            features = features.to(self.realness.out.weight.dtype)
+            read = self._read(image, features, stream)
+            condition = None
+            if self.config.conditions_on_pose:
+                condition = (bounded(read) if pose is None else pose).detach()
+            return Judgement(self.realness(features, classes, camera, condition), read)
+
+    def read_pose(self, image: Tensor, image_raw: Tensor | None = None) -> Tensor:
+        """Codes [N, 3] of where pictures were taken from. Raises UsageError for a discriminator that reads no poses."""
+        if self.reader is None:
+            raise UsageError('this discriminator reads no poses: it was trained without discriminator.pose')
+        features = self.trunk(self.see(image, image_raw)) if isinstance(self.reader, TrunkReader) else None
+        return bounded(self._read(image, features, None).float())
+
+    def _read(self, image: Tensor, features: Tensor | None, stream: Stream | None) -> Tensor | None:
+        if isinstance(self.reader, GreyReader):
+            return self.reader(image, stream)
+        return None if self.reader is None else self.reader(features)
 
     def see(self, image: Tensor, image_raw: Tensor | None = None) -> Tensor:
         """[N, 3 or 6, S, S]: the picture, and for a dual discriminator the raw one at the same size beside it."""
@@ -140,27 +199,36 @@ class SkipDown(nn.Module):
 
 
 class Realness(nn.Module):
-    """features [N, 16 C4], classes, camera -> logits [N]: a scalar, or with conditions a projection on what they are mapped to."""
+    """features [N, 16 C4], classes, camera, pose codes [N, 3] -> logits: a scalar, or with conditions a projection on what they map to.
+
+    [N] logits, or with views_together V [N / V]: the hidden features of V neighbours stand side by side under the mean of their conditions.
+    """
 
     def __init__(self, width: int, config: DiscriminatorConfig):
         super().__init__()
-        conditional = config.num_classes > 0 or config.conditions_on_camera
+        conditional = config.num_classes > 0 or config.conditions_on_camera or config.conditions_on_pose
+        self.views = config.views_together
         self.dense = Dense(16 * width, width, lrelu=True)
+        self.together = Dense(self.views * width, width, lrelu=True) if self.views > 1 else None
         self.out = Dense(width, width if conditional else 1)
         self.mapping_network = None
         self.unconditional = Dense(width, 1) if conditional and config.unconditional_term else None
         if conditional:
             self.mapping_network = Mapping(
                 z_dim=0, num_classes=config.num_classes, conditions_on_camera=config.conditions_on_camera,
-                out_features=width, config=config.mapping,
+                pose_numbers=POSE_NUMBERS if config.conditions_on_pose else 0, out_features=width, config=config.mapping,
             )
 
-    def forward(self, features: Tensor, classes: Tensor | None = None, camera: Camera | None = None) -> Tensor:
+    def forward(
+        self, features: Tensor, classes: Tensor | None = None, camera: Camera | None = None, pose: Tensor | None = None
+    ) -> Tensor:
         hidden = self.dense(features)
+        if self.together is not None:
+            hidden = self.together(hidden.unflatten(0, (-1, self.views)).flatten(1))
         out = self.out(hidden)
         if self.mapping_network is None:
             return out[:, 0]
-        condition = self.mapping_network(None, classes, camera)
+        condition = self.mapping_network(None, classes, camera, pose).unflatten(0, (-1, self.views)).mean(dim=1)
         logits = (out * condition).sum(dim=1) / math.sqrt(out.shape[1])
         return logits if self.unconditional is None else logits + self.unconditional(hidden)[:, 0]
 

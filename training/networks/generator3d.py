@@ -14,6 +14,7 @@ from training.cameras.rays import rays
 from training.networks.mapping import Mapping, MappingConfig
 from training.networks.modulated import Noise
 from training.networks.outputs import Output
+from training.networks.pose import PoseLearner, PoseLearnerConfig
 from training.networks.radiance import Radiance, RadianceConfig
 from training.networks.superres import Superres, SuperresConfig
 from training.networks.synthesis import Synthesis, SynthesisConfig
@@ -35,6 +36,7 @@ class GeneratorConfig:
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     radiance: RadianceConfig = field(default_factory=RadianceConfig)
     rendering: RenderingConfig = field(default_factory=RenderingConfig)
+    pose: PoseLearnerConfig | None = None  # None: cameras come from elsewhere, a law or labels
     superres: SuperresConfig | None = field(default_factory=SuperresConfig)  # None: the picture is the raw render
     # 'flat': the field's colours on the plane z = 0, whatever the camera: a 2-D generator of the same size, for comparison.
     picture: Literal['rendered', 'flat'] = 'rendered'
@@ -68,6 +70,9 @@ class Generator3D(nn.Module):
             out_features=config.w_dim, config=config.mapping,
         )
         self.radiance = Radiance(config.synthesis.plane_channels, axes, config.radiance)
+        if config.rendering.far_at_start is not None:
+            self.register_buffer('far', torch.tensor(float(config.rendering.far_at_start)))  # where rays end now; training moves it
+        self.pose_learner = None if config.pose is None else PoseLearner(config.w_dim, config.pose)
         self.superres = None
         if config.superres is not None:
             self.superres = Superres(
@@ -93,6 +98,17 @@ class Generator3D(nn.Module):
         """
         w = self.mapping_network(z, classes, camera)
         return self.mapping_network.truncate(w[:, None].expand(-1, self.num_ws, -1), truncation_psi, truncation_cutoff)
+
+    def pose(self, w: Tensor) -> Tensor:
+        """w [N, w_dim], not truncated -> pose codes [N, 3 or more] (training.cameras.rig). Only for a generator that invents its cameras."""
+        assert self.pose_learner is not None, 'this generator has no pose learner'
+        return self.pose_learner(w)
+
+    def reach(self, share: float) -> None:
+        """Let rays end at this share of the way from `rendering.far_at_start` to `rendering.far`; nothing happens without the former."""
+        rendering = self.config.rendering
+        if rendering.far_at_start is not None:
+            self.far.fill_(rendering.far_at_start + share * (rendering.far - rendering.far_at_start))
 
     def planes(self, ws: Tensor, noise: Noise = 'const', stream: Stream | None = None) -> Tensor:
         """ws [N, num_ws, w_dim] -> planes [N, P, C, H, W]; `noise` 'random' draws from `stream`, an address per layer."""
@@ -123,7 +139,7 @@ class Generator3D(nn.Module):
         return Output(image, image_raw, depth, opacity)
 
     def _rendered(self, planes: Tensor, camera: Camera, side: int, stream: Stream | None) -> tuple[Tensor, Tensor, Tensor]:
-        rendered = render(self.field(planes), rays(camera, side), self.config.rendering, stream)
+        rendered = render(self.field(planes), rays(camera, side), self.config.rendering, stream, getattr(self, 'far', None))
         features, depth, opacity = (picture(t, side) for t in (rendered.features, rendered.depth, rendered.opacity))
         return features, depth, opacity
 

@@ -25,18 +25,22 @@ class MappingConfig:
 
 
 class Mapping(nn.Module):
-    """n(z), n(embed(camera)), n(embed(class)), as far as they exist, concatenated in this order -> Dense layers -> [N, out].
+    """n(z), n(embed(camera)), n(embed(pose)), n(embed(class)), as far as they exist, concatenated in this order -> Dense layers -> [N, out].
 
     n is the normalisation to unit second moment, so that no condition is drowned by another. With a camera and no class this is the
-    published EG3D mapping. `z_dim` 0 is the discriminator's: conditions only.
+    published EG3D mapping. `z_dim` 0 is the discriminator's: conditions only. `pose_numbers` 0: no pose codes.
     """
 
-    def __init__(self, *, z_dim: int, num_classes: int, conditions_on_camera: bool, out_features: int, config: MappingConfig):
+    def __init__(
+        self, *, z_dim: int, num_classes: int, conditions_on_camera: bool, out_features: int, config: MappingConfig, pose_numbers: int = 0
+    ):
         super().__init__()
-        parts = (z_dim > 0) * z_dim + conditions_on_camera * out_features + (num_classes > 0) * out_features
-        assert parts > 0, 'a mapping network needs a latent, a camera or a class'
+        conditions = conditions_on_camera + (pose_numbers > 0) + (num_classes > 0)
+        parts = z_dim + conditions * out_features
+        assert parts > 0, 'a mapping network needs a latent, a camera, a pose or a class'
         self.z_dim = z_dim
         self.embed_camera = Dense(CAMERA_NUMBERS, out_features) if conditions_on_camera else None
+        self.embed_pose = Dense(pose_numbers, out_features) if pose_numbers else None
         self.embed_class = ClassEmbedding(num_classes, out_features) if num_classes else None
         widths = [parts] + [out_features] * config.layers
         self.layers = nn.ModuleList(
@@ -45,8 +49,10 @@ class Mapping(nn.Module):
         if z_dim:
             self.register_buffer('w_avg', torch.zeros(out_features))
 
-    def forward(self, z: Tensor | None, classes: Tensor | None = None, camera: Camera | None = None) -> Tensor:
-        """z [N, z_dim] (any float dtype), classes int64 [N], camera of N -> w [N, out].
+    def forward(
+        self, z: Tensor | None, classes: Tensor | None = None, camera: Camera | None = None, pose: Tensor | None = None
+    ) -> Tensor:
+        """z [N, z_dim] (any float dtype), classes int64 [N], camera of N, pose codes [N, pose_numbers] -> w [N, out].
 
         A network that conditions on a camera and is given none embeds 25 zeros, as published generators do without pose conditioning.
         A network that does not condition on something ignores it. Raises UsageError where classes are needed and missing.
@@ -56,6 +62,8 @@ class Mapping(nn.Module):
             parts.append(normalise_second_moment(z.to(self.layers[0].weight.dtype)))
         if self.embed_camera is not None:
             parts.append(normalise_second_moment(self.embed_camera(self._camera_numbers(z, classes, camera))))
+        if self.embed_pose is not None:
+            parts.append(normalise_second_moment(self.embed_pose(pose)))
         if self.embed_class is not None:
             if classes is None:
                 count = self.embed_class.weight.shape[0]

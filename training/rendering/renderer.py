@@ -41,6 +41,8 @@ class RenderingConfig:
     evaluation_factor: int = 1  # without a stream, so many times the samples: training wants speed, pictures want smooth surfaces
     near: float | Literal['box'] = 'box'
     far: float | Literal['box'] = 'box'
+    far_at_start: float | None = None  # rays end here when training begins, and it moves the end to `far`; with the distance of the scenes'
+    # middle from the camera no ray meets the inside of a far wall, so scenes cannot begin hollow
     box_side: float = 1.0
     axes: Literal['three_planes', 'EG3D_2022'] = 'three_planes'  # read by the networks; see planes.py
     background: Literal['black', 'white', 'field'] = 'black'  # 'field': what the field shows at the far end, as photographs have it
@@ -61,6 +63,9 @@ class RenderingConfig:
             raise UsageError(f"near and far must both be 'box' or both be distances; found {self.near} and {self.far}.")
         if self.near != 'box' and not 0 <= self.near < self.far:
             raise UsageError(f'Rendering needs 0 <= near < far; found {self.near} and {self.far}.')
+        if self.far_at_start is not None and (self.far == 'box' or not self.near < self.far_at_start <= self.far):
+            raise UsageError(f'rendering.far_at_start must lie between near and far, both distances; found {self.far_at_start} for '
+                             f'{self.near} and {self.far}.')
         if self.evaluation_factor < 1:
             raise UsageError(f'Rendering needs an evaluation_factor of at least 1; found {self.evaluation_factor}.')
         if self.density_noise < 0:
@@ -78,18 +83,19 @@ class Rendered:
     opacity: Tensor
 
 
-def render(field: Field, rays: Rays, config: RenderingConfig, stream: Stream | None = None) -> Rendered:
+def render(field: Field, rays: Rays, config: RenderingConfig, stream: Stream | None = None, far: Tensor | None = None) -> Rendered:
     """Render rays [N, R]. With a stream (one row per image) the samples are jittered; without one everything is deterministic.
 
     Evaluation (stream None) puts coarse samples at u = 0.5 and fine ones at the quantiles (k + 0.5) / samples_fine, and under the rule 'unposed'
-    no image has any influence on another. Long lists of rays go through in chunks without changing the result.
+    no image has any influence on another. `far` [] replaces the configuration's distance. Long lists of rays go through in chunks without changing the result.
     """
     if stream is None and config.evaluation_factor > 1:
         factor = config.evaluation_factor
         config = replace(
             config, samples_coarse=factor * config.samples_coarse, samples_fine=factor * config.samples_fine, evaluation_factor=1
         )
-    near, far = ray_bounds(rays, config)
+    near, end = ray_bounds(rays, config)
+    far = end if far is None else far.to(end).expand_as(end)
     draws = _draws(rays, config, stream)
     parts = []
     count, step = rays.origins.shape[1], _chunk(field, rays, config)

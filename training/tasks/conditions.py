@@ -21,31 +21,49 @@ class Conditions:
 
 
 class ConditionSource(Protocol):
-    """Where classes and cameras of generated images come from."""
+    """Where classes and cameras of generated images come from. One condition or camera for each row of a stream."""
 
     def sample(self, stream: Stream, device: torch.device) -> Conditions:
-        """One condition for each row of the stream."""
+        """Classes as frequent as in the data, and a camera for each."""
+        ...
+
+    def cameras(self, classes: Tensor | None, stream: Stream, device: torch.device) -> Camera:
+        """Cameras for scenes of these classes [N]: further views of one scene."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
 class LabelledConditions:
     """Class and camera of a randomly drawn training image, so that fakes follow the joint law of the labels (EG3D's choice)."""
 
-    classes: Tensor | None  # [D] int64, of the whole data set
-    cameras: Tensor  # [D, 25]
-    mirror: bool  # the training images are shown mirrored half of the time, so their cameras are too
+    def __init__(self, classes: Tensor | None, cameras: Tensor, mirror: bool) -> None:
+        """classes [D] int64 and cameras [D, 25] of the whole data set; mirror: training images are shown mirrored half of the time, so their
+        cameras are too."""
+        self.classes, self.labels, self.mirror = classes, cameras, mirror
+        if classes is not None:  # the images of each class, one class after the other
+            self._order = torch.argsort(classes, stable=True)
+            self._counts = torch.bincount(classes)
+            self._starts = self._counts.cumsum(0) - self._counts
 
     def sample(self, stream: Stream, device: torch.device) -> Conditions:
-        index = stream.integers('conditions/index', len(self.cameras))
-        camera = from_eg3d(self.cameras[index])
+        index = stream.integers('conditions/index', len(self.labels))
+        return Conditions(None if self.classes is None else self.classes[index].to(device), self._camera(index, stream, device))
+
+    def cameras(self, classes: Tensor | None, stream: Stream, device: torch.device) -> Camera:
+        if self.classes is None:
+            return self._camera(stream.integers('conditions/index', len(self.labels)), stream, device)
+        rows = classes.cpu()
+        within = (stream.uniform('conditions/index') * self._counts[rows]).long()
+        return self._camera(self._order[self._starts[rows] + within], stream, device)
+
+    def _camera(self, index: Tensor, stream: Stream, device: torch.device) -> Camera:
+        camera = from_eg3d(self.labels[index])
         if self.mirror:
             flips = stream.bernoulli('conditions/mirror', 0.5)[:, None, None]
             other = camera.mirrored()
             camera = Camera(
                 torch.where(flips, other.world_from_camera, camera.world_from_camera), torch.where(flips, other.intrinsics, camera.intrinsics)
             )
-        return Conditions(None if self.classes is None else self.classes[index].to(device), camera.to(device))
+        return camera.to(device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +76,6 @@ class DrawnConditions:
     def sample(self, stream: Stream, device: torch.device) -> Conditions:
         classes = None if self.classes is None else self.classes[stream.integers('conditions/index', len(self.classes))].to(device)
         return Conditions(classes, self.law.sample(stream, device))
+
+    def cameras(self, classes: Tensor | None, stream: Stream, device: torch.device) -> Camera:
+        return self.law.sample(stream, device)

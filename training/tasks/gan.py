@@ -1,4 +1,8 @@
-"""The GAN of EG3D (arXiv 2112.07945): one generator of scenes, one discriminator of images, cameras known or drawn from a law.
+"""The game of a generator of scenes and a discriminator of images, with cameras that are known, drawn from a law, invented or read.
+
+EG3D (arXiv 2112.07945) is the plain case. Multi-view discrimination (arXiv 2402.00225) shows the discriminator several views of each scene.
+PoF3D (arXiv 2301.07702) lets the generator invent the cameras and the discriminator read them. All of it is one step, whose parts the
+configuration switches on; docs/poses.md says what each is for.
 
 Regularisers are lazy (StyleGAN2, arXiv 1912.04958, appendix B) but share the optimiser step and the forward pass of the main loss in
 the iterations in which they are due, multiplied by their interval. The published code gives them steps of their own, which costs one
@@ -22,33 +26,53 @@ from training.augment.blur import blur
 from training.augment.controller import AdaController
 from training.augment.pipe import AugmentPipe
 from training.cameras.camera import Camera
+from training.cameras.rig import Rig, bounded
 from training.data.item import Batch
-from training.losses.adversarial import discriminator_loss_on_fakes, discriminator_loss_on_reals, generator_loss
+from training.losses import adversarial
 from training.losses.density import Region, density_smoothness, neighbouring_points
-from training.losses.gradient_penalty import r1_penalty
-from training.networks.discriminator import Discriminator
+from training.losses.gradient_penalty import gradient_penalty
+from training.losses.pose import pose_error
+from training.networks.discriminator import Discriminator, Judgement
 from training.networks.generator3d import Generator3D
 from training.networks.outputs import Output
 from training.task import Moment, Phase
 from training.tasks.conditions import Conditions, ConditionSource
+from training.tasks.readings import ReadConditions
+from training.tasks.views import Mirror, Order, View, mirrored, stacked, stacked_stream, unstacked
 
 
 @dataclass(frozen=True, slots=True)
 class GanConfig:
     """Weights and schedules of the GAN losses. kimg = thousands of real images seen."""
 
-    r1_gamma: float = 1.0  # weight of the gradient penalty; the first thing to tune per data set
+    loss: Literal['non_saturating', 'relativistic'] = 'non_saturating'
+    r1_gamma: float = 1.0  # weight of the gradient penalty on real images; the first thing to tune per data set
     r1_every: int = 16
     r1_at: Literal['real', 'EG3D_2022'] = 'real'  # the image itself, or (published code) what is left of it after blur and augmentation
+    r2_gamma: float = 0.0  # of the same penalty on generated images, which the relativistic loss needs (arXiv 2501.05441)
+    views: int = 1  # of each generated scene, rendered from one set of planes
+    views_discriminator: int | None = None  # in the discriminator's step; None: as many as in the generator's
+    # Whether views of one scene are neighbours in the discriminator's batch: 'apart', the groups of its minibatch deviation hold different
+    # scenes as those of real images do; 'together', they hold views of the same one.
+    view_order: Order = 'apart'
     density_weight: float = 0.25
     density_every: int = 4
     density_points: int = 1000
     density_distance: float = 0.004  # world units
     density_region: Region = 'box'
+    far_hold_kimg: float = 0.0  # rays end at generator.rendering.far_at_start for so long
+    far_fade_kimg: float = 0.0  # and then reach generator.rendering.far over so long
     blur_sigma_px: float = 10.0
     blur_fade_kimg: float = 0.0  # 0: no blur
     camera_swap_final: float = 0.5  # generator camera conditioning: probability of another sample's camera, after the fade
     camera_swap_fade_kimg: float = 1000.0
+    pose_reading_weight: float = 1.0  # the discriminator learns to read the poses of generated pictures (PoF3D, section 3.3)
+    pose_learner_weight: float = 0.0  # the generator's pose learner agrees with what is read of its pictures (PoF3D)
+    pose_told_weight: float = 0.0  # generated pictures show the pose that they were asked for: it can be read off them
+    pose_condition: Literal['read', 'asked'] = 'read'  # under which pose a generated picture is judged: the discriminator's reading, or its camera
+    mirror_weight: float = 0.0  # each scene is also judged from the mirrored camera ("symmetry", PoF3D)
+    mirror_every: int = 1  # iterations; weighted by the interval
+    mirror: Mirror = 'left_right'
     style_mixing_probability: float = 0.0
     render_resolution_final: int | None = None  # None: the render resolution never changes
     render_resolution_fade_kimg: float = 1000.0
@@ -57,14 +81,28 @@ class GanConfig:
     precision_backbone: Precision = 'fp32'
 
     def __post_init__(self) -> None:
-        if self.r1_every < 1 or self.density_every < 1:
-            raise UsageError(f'gan.r1_every and gan.density_every are intervals of at least 1; found {self.r1_every} and {self.density_every}.')
-        if self.r1_gamma < 0 or self.density_weight < 0:
-            raise UsageError(f'gan.r1_gamma and gan.density_weight cannot be negative; found {self.r1_gamma} and {self.density_weight}.')
+        if self.r1_every < 1 or self.density_every < 1 or self.mirror_every < 1:
+            raise UsageError(
+                f'gan.r1_every, gan.density_every and gan.mirror_every are intervals of at least 1; found {self.r1_every}, {self.density_every} '
+                f'and {self.mirror_every}.'
+            )
+        names = ('r1_gamma', 'r2_gamma', 'density_weight', 'pose_reading_weight', 'pose_learner_weight', 'pose_told_weight', 'mirror_weight')
+        negative = [name for name in names if getattr(self, name) < 0]
+        if negative:
+            raise UsageError(f'gan.{negative[0]} cannot be negative; found {getattr(self, negative[0])}.')
+        for name in ('views', 'views_discriminator'):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f'gan.{name} is the number of views of a scene and must be at least 1; found {value}.')
+
+    @property
+    def views_judged(self) -> int:
+        """Views of a scene in the discriminator's step."""
+        return self.views if self.views_discriminator is None else self.views_discriminator
 
 
 class GanTask:
-    """Wiring of EG3D's GAN. Implements training.task.Task."""
+    """Implements training.task.Task."""
 
     averaged = ('generator',)
     phases = (Phase('G', trains='generator'), Phase('D', trains='discriminator'))
@@ -83,10 +121,13 @@ class GanTask:
         self.generator, self.discriminator = generator, discriminator
         self.conditions = conditions
         self.augment, self.ada = augment, ada
+        self.rig = Rig() if discriminator.config.pose is None else discriminator.config.pose.rig
         self._seen_ws: list[Tensor] = []  # of this iteration's micro-batches
         self._seen_signs: list[Tensor] = []
+        self._seen_poses: list[tuple[tuple[int, ...], Tensor, Tensor | None]] = []  # rows, codes, classes
 
     def terms(self, phase: Phase, batch: Batch, moment: Moment) -> Iterator[Tensor]:
+        self.generator.reach(schedules.hold_then_ramp(moment.nimg, self.config.far_hold_kimg, self.config.far_fade_kimg))
         yield from self._generator_terms(batch, moment) if phase.trains == 'generator' else self._discriminator_terms(batch, moment)
 
     def finish_step(self, moment: Moment, world: World) -> None:
@@ -98,29 +139,97 @@ class GanTask:
         self.generator.track_w(mean_w[None], self.config.w_average_beta)
         self.ada.observe(mean_sign, images)
         moment.report('Progress/augment', self.ada.p)
+        if isinstance(self.conditions, ReadConditions):
+            self._remember_poses(images, world)
 
-    def state_dict(self) -> dict[str, float]:
-        return self.ada.state_dict()
+    def _remember_poses(self, images: int, world: World) -> None:
+        """Into the readings, in the order of the global batch, the same on every rank."""
+        classes_known = self._seen_poses[0][2] is not None
+        noted = self._seen_poses[0][1].new_zeros(images, 4)
+        for rows, codes, classes in self._seen_poses:
+            at = torch.tensor(rows, device=noted.device)
+            noted[at, :3] = codes
+            noted[at, 3] = classes.to(noted) if classes_known else 0.0
+        self._seen_poses = []
+        if world.size > 1:
+            world.all_reduce_mean_([noted])
+            noted *= world.size  # each row came from one rank and is zero on the others
+        self.conditions.readings.add(noted[:, :3], noted[:, 3].round().long() if classes_known else None)
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
+    def state_dict(self) -> dict:
+        readings = self.conditions.readings.state_dict() if isinstance(self.conditions, ReadConditions) else {}
+        return self.ada.state_dict() | {f'readings/{name}': tensor for name, tensor in readings.items()}
+
+    def load_state_dict(self, state: dict) -> None:
         self.ada.load_state_dict(state)
+        if isinstance(self.conditions, ReadConditions):
+            self.conditions.readings.load_state_dict({name: state[f'readings/{name}'] for name in ('codes', 'written')})
 
     def _generator_terms(self, batch: Batch, moment: Moment) -> Iterator[Tensor]:
-        conditions = self.conditions.sample(moment.stream, batch.images.device)
+        config = self.config
+        conditions = self._conditions(batch, moment)
         ws = self._ws(conditions, moment)
         self._seen_ws.append(ws.detach()[:, 0])
         planes = self._planes(ws, moment.stream)
-        fake = self.generator.render(planes, ws, conditions.camera, self._resolution(moment), stream=moment.stream)
-        logits = self._judge(fake.image, self._raw_of_fake(fake), conditions.classes, conditions.camera, moment)
-        loss = generator_loss(logits)
-        moment.report('Loss/scores/fake', logits)
-        moment.report('Loss/signs/fake', logits.sign())
+        pose = None if self.generator.pose_learner is None else self.generator.pose(ws[:, 0])
+        views = self._views(conditions, pose, config.views, moment)
+        judged = self._judge_views(planes, ws, views, conditions, moment)
+        real_logits: Tensor | float = 0.0
+        if config.loss == 'relativistic':
+            with torch.no_grad():
+                real_logits = self._partners(self._judge_reals(batch.images, batch, moment).logits, views, conditions)
+        loss = self._per_scene(adversarial.generator_loss(judged.logits, real_logits), views)
+        moment.report('Loss/scores/fake', judged.logits)
+        moment.report('Loss/signs/fake', judged.logits.sign())
         moment.report('Loss/G/loss', loss)
-        if self.config.density_weight > 0 and moment.step % self.config.density_every == 0:
+        if judged.pose is not None:
+            loss = loss + self._pose_terms(judged.pose, views, ws, moment)
+        if config.density_weight > 0 and moment.step % config.density_every == 0:
             roughness = self._roughness(planes, moment.stream)
             moment.report('Loss/G/density', roughness)
-            loss = loss + roughness * (self.config.density_weight * self.config.density_every)
+            loss = loss + roughness * (config.density_weight * config.density_every)
         yield loss
+
+    def _pose_terms(self, read: Tensor, views: list[View], ws: Tensor, moment: Moment) -> Tensor:
+        """What the generator pays for poses [N]; read [V N, 3]: the discriminator's numbers for its pictures."""
+        config = self.config
+        told = self._per_scene(pose_error(read, stacked([view.code for view in views], config.view_order).detach()), views)
+        moment.report('Loss/G/pose_told', told)
+        terms = told * config.pose_told_weight
+        if config.pose_learner_weight > 0 and self.generator.pose_learner is not None:
+            # The picture need not be rendered again under a detached w: nothing of this term reaches it anyhow.
+            own = self.generator.pose(ws[:, 0].detach())
+            first = read[: len(own)] if config.view_order == 'apart' else read[:: len(views)]
+            agreement = pose_error(bounded(first).detach(), own)
+            moment.report('Loss/G/pose_learner', agreement)
+            terms = terms + agreement * config.pose_learner_weight
+        return terms
+
+    def _conditions(self, batch: Batch, moment: Moment) -> Conditions:
+        """What the fakes are asked to be. A relativistic pair is of one class."""
+        device = batch.images.device
+        if self.config.loss == 'relativistic' and self.generator.config.num_classes:
+            return Conditions(batch.classes, self.conditions.cameras(batch.classes, moment.stream, device))
+        return self.conditions.sample(moment.stream, device)
+
+    def _views(self, conditions: Conditions, pose: Tensor | None, count: int, moment: Moment) -> list[View]:
+        """From where the scenes of a batch are judged, and what each view weighs: a mean over the law's views, and the mirrored one on top."""
+        if pose is not None:
+            learner = self.generator.pose_learner
+            views = [View(learner.camera(pose), pose[:, :3], 1.0)]
+            moment.report('Poses/yaw_sin', pose[:, 0])
+            moment.report('Poses/yaw_cos', pose[:, 1])
+            moment.report('Poses/pitch', pose[:, 2])
+        else:
+            cameras = [conditions.camera]
+            for i in range(1, count):
+                stream = moment.stream.for_phase(f'{moment.stream.phase}/view{i}')
+                cameras.append(self.conditions.cameras(conditions.classes, stream, conditions.camera.device))
+            views = [View(camera, self.rig.code_of(camera), 1.0 / count) for camera in cameras]
+        if self.config.mirror_weight > 0 and moment.step % self.config.mirror_every == 0:
+            camera = mirrored(views[0].camera, self.config.mirror, moment.stream)
+            views.append(View(camera, self.rig.code_of(camera), self.config.mirror_weight * self.config.mirror_every, True))
+        return views
 
     def _ws(self, conditions: Conditions, moment: Moment) -> Tensor:
         """[N, num_ws, w_dim], with camera swapping and style mixing."""
@@ -158,55 +267,117 @@ class GanTask:
         return density_smoothness(lambda p: self.generator.density(planes, p), points)
 
     def _discriminator_terms(self, batch: Batch, moment: Moment) -> Iterator[Tensor]:
-        conditions = self.conditions.sample(moment.stream, batch.images.device)
+        config = self.config
+        conditions = self._conditions(batch, moment)
+        due = moment.step % config.r1_every == 0
         with torch.no_grad():
             ws = self._ws(conditions, moment)
             planes = self._planes(ws, moment.stream)
-            fake = self.generator.render(planes, ws, conditions.camera, self._resolution(moment), stream=moment.stream)
-        logits = self._judge(fake.image, self._raw_of_fake(fake), conditions.classes, conditions.camera, moment)
-        fake_loss = discriminator_loss_on_fakes(logits)
-        yield fake_loss
+            pose = None if self.generator.pose_learner is None else self.generator.pose(ws[:, 0])
+            views = self._views(conditions, pose, config.views_judged, moment)
+        fakes: list[Tensor] = []
+        judged = self._judge_views(planes, ws, views, conditions, moment, fakes if due and config.r2_gamma > 0 else None)
+        fake_terms = judged.logits.new_zeros(len(ws))
+        if judged.pose is not None and config.pose_reading_weight > 0:
+            # Only what was meant is a lesson; the mirrored view is there to be judged.
+            read = unstacked(judged.pose, len(views), config.view_order)
+            asked = [view for view in views if not view.is_mirrored]
+            reading = torch.stack([pose_error(read[i], view.code) for i, view in enumerate(asked)]).mean(dim=0)
+            moment.report('Loss/D/pose_reading', reading)
+            fake_terms = fake_terms + reading * config.pose_reading_weight
+        if fakes:
+            penalty = gradient_penalty(judged.logits, fakes) / len(views)
+            moment.report('Loss/r2_penalty', penalty)
+            fake_terms = fake_terms + penalty * (config.r2_gamma / 2 * config.r1_every)
+        if config.loss == 'non_saturating':
+            fake_loss = self._per_scene(adversarial.discriminator_loss_on_fakes(judged.logits), views)
+            yield fake_loss + fake_terms
 
-        due = self.config.r1_gamma > 0 and moment.step % self.config.r1_every == 0
+        due = due and config.r1_gamma > 0
         image = batch.images.detach().requires_grad_(due)
-        raw = self._raw_of_real(image, moment)
         seen: list[Tensor] = []
-        logits = self._judge(image, raw, batch.classes, batch.camera, moment, is_real=True, seen=seen)
-        real_loss = discriminator_loss_on_reals(logits)
-        self._seen_signs.append(logits.detach().sign())
-        moment.report('Loss/scores/real', logits)
-        moment.report('Loss/signs/real', logits.sign())
-        moment.report('Loss/D/loss', fake_loss.detach() + real_loss)
+        real = self._judge_reals(image, batch, moment, seen)
+        if config.loss == 'non_saturating':
+            loss = self._per_scene(adversarial.discriminator_loss_on_reals(real.logits))
+            moment.report('Loss/D/loss', fake_loss.detach() + loss)
+        else:
+            partners = self._partners(real.logits, views, conditions)
+            loss = self._per_scene(adversarial.discriminator_loss_on_pairs(judged.logits, partners), views)
+            moment.report('Loss/D/loss', loss)
+            loss = loss + fake_terms
+        self._seen_signs.append(real.logits.detach().sign())
+        moment.report('Loss/scores/real', real.logits)
+        moment.report('Loss/signs/real', real.logits.sign())
         if due:
-            penalty = r1_penalty(logits, [image] if self.config.r1_at == 'real' else seen)
+            penalty = self._per_scene(gradient_penalty(real.logits, [image] if config.r1_at == 'real' else seen))
             moment.report('Loss/r1_penalty', penalty)
-            real_loss = real_loss + penalty * (self.config.r1_gamma / 2 * self.config.r1_every)
-        yield real_loss
+            loss = loss + penalty * (config.r1_gamma / 2 * config.r1_every)
+        if isinstance(self.conditions, ReadConditions):
+            classes = batch.classes if self.generator.config.num_classes else None
+            self._seen_poses.append((moment.stream.rows, bounded(real.pose).detach(), classes))
+        yield loss
+
+    def _judge_views(
+        self, planes: Tensor, ws: Tensor, views: list[View], conditions: Conditions, moment: Moment, seen: list[Tensor] | None = None
+    ) -> Judgement:
+        """Of [V N] pictures of N scenes. A list `seen` asks for gradients with respect to the pictures and receives them."""
+        order, count = self.config.view_order, len(views)
+        images, raws = [], []
+        for i, view in enumerate(views):
+            stream = moment.stream if i == 0 else moment.stream.for_phase(f'{moment.stream.phase}/view{i}')
+            fake = self.generator.render(planes, ws, view.camera, self._resolution(moment), stream=stream)
+            if seen is not None:
+                seen.extend(tensor.requires_grad_() for tensor in (fake.image, self._raw_of_fake(fake)) if tensor is not None)
+            image, raw = self._shown(fake.image, self._raw_of_fake(fake), moment, stream, is_real=False)
+            images.append(image)
+            raws.append(raw)
+        codes = stacked([view.code for view in views], order) if self.config.pose_condition == 'asked' else None
+        return self._judge(
+            stacked(images, order),
+            None if raws[0] is None else stacked(raws, order),
+            None if conditions.classes is None else stacked([conditions.classes] * count, order),
+            Camera(*(stacked([getattr(view.camera, name) for view in views], order) for name in ('world_from_camera', 'intrinsics'))),
+            codes,
+            stacked_stream(moment.stream, count, order),
+        )
+
+    def _judge_reals(self, image: Tensor, batch: Batch, moment: Moment, seen: list[Tensor] | None = None) -> Judgement:
+        """Of the batch's pictures; `seen` receives what the discriminator is shown of them."""
+        image, raw = self._shown(image, self._raw_of_real(image, moment), moment, moment.stream, is_real=True)
+        if seen is not None:
+            seen.extend(tensor for tensor in (image, raw) if tensor is not None)
+        return self._judge(image, raw, batch.classes, batch.camera, None, moment.stream.for_phase(f'{moment.stream.phase}/real'))
 
     def _judge(
-        self,
-        image: Tensor,
-        raw: Tensor | None,
-        classes: Tensor | None,
-        camera: Camera | None,
-        moment: Moment,
-        is_real: bool = False,
-        seen: list[Tensor] | None = None,
-    ) -> Tensor:
-        """Logits [N] of what the discriminator is shown: blurred, augmented. `seen` receives those tensors.
+        self, image: Tensor, raw: Tensor | None, classes: Tensor | None, camera: Camera | None, pose: Tensor | None, stream: Stream
+    ) -> Judgement:
+        with autocast(self.config.precision_discriminator, image.device):
+            sees_camera = self.discriminator.config.conditions_on_camera
+            judged = self.discriminator.judge(image, raw, classes, camera if sees_camera else None, pose, stream)
+        return Judgement(judged.logits.float(), None if judged.pose is None else judged.pose.float())
 
-        The raw companion is blurred for real images only, as in the published code.
-        """
+    def _per_scene(self, losses: Tensor, views: list[View] | None = None) -> Tensor:
+        """Losses of [V N] pictures -> [N], weighted. Losses of several pictures each stand for all of them."""
+        together = self.discriminator.config.views_together
+        if together > 1:  # [V N / together] answers; terms are summed over a batch of N
+            return losses if views is not None else losses.repeat_interleave(together)
+        if views is None:
+            return losses
+        weights = losses.new_tensor([view.weight for view in views])
+        return weights @ unstacked(losses, len(views), self.config.view_order)
+
+    def _partners(self, real_logits: Tensor, views: list[View], conditions: Conditions) -> Tensor:
+        """Logits [V N] of the real pictures that [V N] generated ones are paired with: each view has another one, unless classes forbid it."""
+        shift = 0 if conditions.classes is not None else 1
+        return stacked([real_logits.roll(i * shift) for i in range(len(views))], self.config.view_order)
+
+    def _shown(self, image: Tensor, raw: Tensor | None, moment: Moment, stream: Stream, is_real: bool) -> tuple[Tensor, Tensor | None]:
+        """What the discriminator is shown of N pictures: blurred and augmented. The raw companion is blurred for real ones only, as published."""
         sigma = schedules.blur_sigma_px(moment.nimg, self.config.blur_sigma_px, self.config.blur_fade_kimg)
         image = blur(image, sigma)
         if raw is not None and is_real:
             raw = blur(raw, sigma)
-        image, raw = self._augmented(image, raw, moment.stream.for_phase(f'{moment.stream.phase}/{"real" if is_real else "fake"}'))
-        if seen is not None:
-            seen.extend(tensor for tensor in (image, raw) if tensor is not None)
-        with autocast(self.config.precision_discriminator, image.device):
-            sees_camera = self.discriminator.config.conditions_on_camera
-            return self.discriminator(image, raw, classes, camera if sees_camera else None).float()
+        return self._augmented(image, raw, stream.for_phase(f'{stream.phase}/{"real" if is_real else "fake"}'))
 
     def _augmented(self, image: Tensor, raw: Tensor | None, stream: Stream) -> tuple[Tensor, Tensor | None]:
         if self.ada.p == 0 or self.augment.is_identity:

@@ -7,7 +7,7 @@ import torch
 from torch_utils.rng import Stream
 from training.losses.adversarial import discriminator_loss_on_fakes, discriminator_loss_on_reals, generator_loss
 from training.losses.density import density_smoothness, neighbouring_points
-from training.losses.gradient_penalty import r1_penalty
+from training.losses.gradient_penalty import gradient_penalty
 
 
 def test_an_undecided_discriminator_costs_log_two() -> None:
@@ -29,14 +29,14 @@ def test_r1_of_a_linear_discriminator_is_the_square_of_its_weights() -> None:
     image = torch.randn(5, 3, 4, 4, requires_grad=True)
     raw = torch.randn(5, 3, 2, 2, requires_grad=True)
     logits = (image * weight).sum(dim=(1, 2, 3)) + 2 * raw.sum(dim=(1, 2, 3))
-    torch.testing.assert_close(r1_penalty(logits, [image]), weight.square().sum().expand(5))
-    torch.testing.assert_close(r1_penalty(logits, [image, raw]), (weight.square().sum() + 4 * raw[0].numel()).expand(5))
+    torch.testing.assert_close(gradient_penalty(logits, [image]), weight.square().sum().expand(5))
+    torch.testing.assert_close(gradient_penalty(logits, [image, raw]), (weight.square().sum() + 4 * raw[0].numel()).expand(5))
 
 
 def test_r1_can_be_differentiated_again() -> None:
     weight = torch.randn(3, requires_grad=True)
     image = torch.randn(2, 3, 1, 1, requires_grad=True)
-    r1_penalty((image.flatten(1).square() * weight).sum(dim=1), [image]).sum().backward()
+    gradient_penalty((image.flatten(1).square() * weight).sum(dim=1), [image]).sum().backward()
     torch.testing.assert_close(weight.grad, (8 * weight * image.flatten(1).square().sum(dim=0)).detach())
 
 

@@ -1,0 +1,119 @@
+"""The law of cameras, read off the real pictures: fakes are seen from where a reader says that photographs were taken.
+
+A reader of poses learns on generated pictures, whose cameras are known, and reads every real picture that training shows. Its last readings,
+class by class, are a sample of the law that nobody knew. Cameras are drawn from them with a little jitter, and now and then from a wide law:
+without that exploration readings and cameras agree on ever fewer directions.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dnnlib.errors import UsageError
+from torch_utils.rng import Stream
+from training.cameras.camera import Camera
+from training.cameras.distributions import LawConfig
+from training.cameras.rig import POSE_NUMBERS, Rig, rig_of
+from training.tasks.conditions import Conditions
+
+LEAST_MEMORY = 200  # readings per class; fewer are no law
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingConfig:
+    """How the law of cameras is read. The configuration's `cameras` are where one looks from while nothing is known, and when one explores."""
+
+    memory: int = 3000  # readings that are kept, over all classes; at least 200 for each
+    jitter_deg: float = 8.0  # standard deviation of the yaw added to a reading; half as much to the pitch
+    exploration: float = 0.25  # share of cameras that are drawn from the wide law for good
+    warmup_kimg: float = 2.0  # readings before the first is used
+
+    def __post_init__(self) -> None:
+        if self.memory < 1 or not 0 <= self.exploration <= 1 or self.jitter_deg < 0 or self.warmup_kimg < 0:
+            raise UsageError(
+                f'reading: memory must be at least 1, exploration a probability, jitter_deg and warmup_kimg not negative; found {self.memory}, '
+                f'{self.exploration}, {self.jitter_deg} and {self.warmup_kimg}.'
+            )
+
+
+class Readings:
+    """The last readings of each class, on one device. Writing and drawing never wait for it."""
+
+    def __init__(self, config: ReadingConfig, num_classes: int) -> None:
+        self.config = config
+        self.capacity = max(config.memory // max(num_classes, 1), LEAST_MEMORY)
+        self.codes = torch.zeros(max(num_classes, 1), self.capacity, POSE_NUMBERS)
+        self.written = torch.zeros(max(num_classes, 1), dtype=torch.int64)
+
+    def to(self, device: torch.device) -> 'Readings':
+        """Moves the memory; returns itself."""
+        self.codes, self.written = self.codes.to(device), self.written.to(device)
+        return self
+
+    def add(self, codes: Tensor, classes: Tensor | None) -> None:
+        """Note codes [N, 3], in order; the oldest of a class go when its memory is full."""
+        self.to(codes.device)
+        rows = codes.new_zeros(len(codes), dtype=torch.int64) if classes is None else classes
+        one_hot = torch.nn.functional.one_hot(rows, len(self.written))
+        earlier = (one_hot.cumsum(0) - 1).gather(1, rows[:, None])[:, 0]  # of the same class in this very call
+        self.codes[rows, (self.written[rows] + earlier) % self.capacity] = codes.float()
+        self.written += one_hot.sum(0)
+
+    def draw(self, stream: Stream, classes: Tensor | None, device: torch.device) -> tuple[Tensor, Tensor]:
+        """(one kept code for each row of the stream [N, 3], how many its class has written [N])."""
+        self.to(device)
+        rows = torch.zeros(len(stream), dtype=torch.int64, device=device) if classes is None else classes
+        written = self.written[rows]
+        index = (stream.uniform('reading/which', device=device) * written.clamp(max=self.capacity)).long()
+        return self.codes[rows, index], written
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {'codes': self.codes.clone(), 'written': self.written.clone()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Continue where `state_dict` was taken, on the same device as now."""
+        self.codes.copy_(state['codes'])
+        self.written.copy_(state['written'])
+
+
+@dataclass(frozen=True, slots=True)
+class ReadConditions:
+    """Classes as frequent as in the data, and cameras from the readings of the class. A training.tasks.conditions.ConditionSource.
+
+    explores: training's way, with jitter and exploration; otherwise the readings as they are, which is what is believed to be the law.
+    """
+
+    classes: Tensor | None  # [D] int64
+    law: LawConfig  # where nothing is known
+    readings: Readings
+    explores: bool = True
+
+    @property
+    def rig(self) -> Rig:
+        """What all cameras share."""
+        return rig_of(self.law)
+
+    def believed(self) -> 'ReadConditions':
+        """The same law without jitter and exploration."""
+        return ReadConditions(self.classes, self.law, self.readings, explores=False)
+
+    def sample(self, stream: Stream, device: torch.device) -> Conditions:
+        classes = None if self.classes is None else self.classes[stream.integers('conditions/index', len(self.classes))].to(device)
+        return Conditions(classes, self.cameras(classes, stream, device))
+
+    def cameras(self, classes: Tensor | None, stream: Stream, device: torch.device) -> Camera:
+        """From the readings of these classes [N]."""
+        config, rig = self.readings.config, self.rig
+        anywhere = rig.code_of(self.law.sample(stream, device))
+        code, written = self.readings.draw(stream, classes, device)
+        least = config.warmup_kimg * 1000 / len(self.readings.written) if self.explores else 1
+        unknown = written < max(least, 1)
+        if self.explores:
+            yaw, pitch = rig.angles(code)
+            jitter = torch.deg2rad(torch.tensor(config.jitter_deg, device=device))
+            yaw = yaw + jitter * stream.normal('reading/yaw', device=device)
+            pitch = pitch + jitter / 2 * stream.normal('reading/pitch', device=device)
+            code = rig.code(yaw, pitch)
+            unknown = unknown | stream.bernoulli('reading/explores', config.exploration, device=device)
+        return rig.camera(torch.where(unknown[:, None], anywhere, code))
