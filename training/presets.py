@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from dnnlib.errors import UsageError, did_you_mean
 from training.augment.controller import AdaConfig
 from training.augment.pipe import AUGMENT_PRESETS
-from training.cameras.distributions import Gaussian, UniformBand
+from training.cameras.distributions import Gaussian, Sphere, UniformBand
 from training.config import DataConfig, MetricsConfig, MonitorsConfig, TrainingConfig
 from training.loop import LoopConfig, OptimiserConfig
 from training.networks.discriminator import DiscriminatorConfig
 from training.networks.generator3d import GeneratorConfig
 from training.networks.mapping import MappingConfig
-from training.networks.pose import PoseReaderConfig
+from training.networks.pose import PoseLearnerConfig, PoseReaderConfig
 from training.networks.radiance import OutsidePrior, RadianceConfig
 from training.networks.superres import SuperresConfig
 from training.networks.synthesis import SynthesisConfig
@@ -84,18 +84,47 @@ def _demo() -> TrainingConfig:
     )
 
 
-def _unposed() -> TrainingConfig:
+def _demo_pof3d() -> TrainingConfig:
+    """PoF3D (arXiv 2301.07702) at the demo's size: the generator invents cameras within a band, the discriminator reads them."""
+    base = _demo()
+    return replace(
+        base,
+        preset='demo-pof3d',
+        cameras=UniformBand(),
+        generator=replace(base.generator, pose=PoseLearnerConfig()),
+        discriminator=replace(base.discriminator, conditions_on_camera=False, conditions_on_pose=True, pose=PoseReaderConfig(hidden=128)),
+        gan=replace(base.gan, pose_reading_weight=2.0, pose_learner_weight=1.0, mirror_weight=1.0, mirror_every=2),
+    )
+
+
+def _demo_imagenet() -> TrainingConfig:
+    """The geometry-aware generator of arXiv 2402.00225 at the demo's size, on eight classes."""
+    base = _demo()
+    return replace(
+        base,
+        preset='demo-imagenet',
+        data=DataConfig(path='synthetic:toyworld8?poses=wide&background=white&resolution=32&count=10000&seed=0'),
+        cameras=Sphere(),
+        generator=replace(
+            base.generator,
+            synthesis=replace(base.generator.synthesis, extra_blocks=(16, 32)),
+            radiance=replace(base.generator.radiance, hidden=(24, 24, 24)),
+        ),
+        discriminator=replace(base.discriminator, conditions_on_camera=False),
+        gan=replace(base.gan, views=2),
+        loop=replace(base.loop, kimg=32.0),
+    )
+
+
+def _demo_unposed() -> TrainingConfig:
     """Nobody knows the cameras: they are read off the pictures by a network that learns on generated ones."""
     base = _demo()
     return replace(
         base,
-        preset='unposed',
+        preset='demo-unposed',
         cameras=UniformBand(),
         reading=ReadingConfig(exploration=0.1),
-        generator=replace(
-            base.generator,
-            rendering=replace(base.generator.rendering, far_at_start=2.8),
-        ),
+        generator=replace(base.generator, rendering=replace(base.generator.rendering, far_at_start=2.8)),
         discriminator=replace(base.discriminator, conditions_on_camera=False, pose=PoseReaderConfig(sees='grey')),
         gan=replace(base.gan, pose_told_weight=1.0, far_hold_kimg=8.0, far_fade_kimg=8.0),
     )
@@ -215,12 +244,67 @@ def _shapenet() -> TrainingConfig:
     )
 
 
+_FRONT = UniformBand(radius=2.7, fov_x_deg=13.37, yaw_min_deg=-90.0, yaw_max_deg=90.0, pitch_min_deg=-45.0, pitch_max_deg=45.0)
+_ALL_AROUND = UniformBand(radius=1.7, fov_x_deg=52.0, pitch_min_deg=-10.0, pitch_max_deg=80.0)
+
+
+def _pof3d(name: str, base: TrainingConfig, law: UniformBand, image_resolution: int, gamma: float, reading: float, learner: float) -> TrainingConfig:
+    """PoF3D (arXiv 2301.07702, supplement) at its published sizes and weights, on bounded poses; images are not mirrored, the cameras are."""
+    superres = SuperresConfig(channels=(128, 64), input_resolution=128 if image_resolution == 256 else 64)
+    return replace(
+        base,
+        preset=name,
+        cameras=law,
+        generator=replace(
+            base.generator, conditions_on_camera=False, image_resolution=image_resolution, superres=superres, pose=PoseLearnerConfig(lr_multiplier=0.01)
+        ),
+        discriminator=replace(
+            base.discriminator,
+            image_resolution=image_resolution,
+            conditions_on_camera=False,
+            conditions_on_pose=True,
+            pose=PoseReaderConfig(hidden=512),
+        ),
+        gan=replace(
+            base.gan, r1_gamma=gamma, pose_reading_weight=reading, pose_learner_weight=learner, mirror_weight=1.0, mirror_every=2, blur_fade_kimg=200.0
+        ),
+    )
+
+
+def _imagenet() -> TrainingConfig:
+    """The geometry-aware ImageNet generator (arXiv 2402.00225). The paper gives no sizes that could be found; what follows is a
+    reconstruction: 128 pixels, one extra block after 64, 128 and 256, three hidden layers in the decoder, two views, whole-sphere cameras around a unit scene.
+    """
+    base = _shapenet()
+    rendering = replace(base.generator.rendering, background='black')
+    return replace(
+        base,
+        preset='imagenet',
+        data=DataConfig(mirror=True),
+        cameras=Sphere(radius=1.7, fov_x_deg=52.0),
+        generator=replace(
+            base.generator,
+            synthesis=SynthesisConfig(extra_blocks=(64, 128, 256)),
+            radiance=RadianceConfig(hidden=(64, 64, 64)),
+            rendering=rendering,
+        ),
+        discriminator=replace(base.discriminator, conditions_on_camera=False),
+        gan=replace(base.gan, r1_gamma=1.0, views=2),
+    )
+
+
 PRESETS: dict[str, Preset] = {
     'demo': Preset('one class on white with known cameras, 32x32, minutes on one processor core', _demo()),
-    'unposed': Preset('the same without cameras: they are found', _unposed()),
+    'demo-pof3d': Preset('the same without cameras: the generator invents them (PoF3D)', _demo_pof3d()),
+    'demo-imagenet': Preset('eight classes on white, seen from the whole sphere, several views judged', _demo_imagenet()),
+    'demo-unposed': Preset('the demo without cameras: their law is read off the pictures', _demo_unposed()),
     'photos': Preset('photographs without cameras, by class if they have any, 32x32, an hour on a processor', _photos()),
     'photos64': Preset('the same at 64x64, with super-resolution from 32x32', _photos64()),
     'ffhq': Preset('EG3D on faces with cameras, 512x512, eight GPUs', _ffhq()),
     'afhq': Preset('EG3D on animal faces with cameras and few images, 512x512, eight GPUs', _afhq()),
+    'pof3d-ffhq': Preset('PoF3D on faces without cameras, 256x256, eight GPUs', _pof3d('pof3d-ffhq', _ffhq(), _FRONT, 256, 1.0, 2.0, 1.0)),
+    'pof3d-cats': Preset('PoF3D on cats without cameras, 256x256, eight GPUs', _pof3d('pof3d-cats', _ffhq(), _FRONT, 256, 5.0, 10.0, 10.0)),
+    'pof3d-cars': Preset('PoF3D on rendered cars without cameras, 128x128, eight GPUs', _pof3d('pof3d-cars', _shapenet(), _ALL_AROUND, 128, 0.3, 2.0, 2.0)),
+    'imagenet': Preset('classes of ImageNet from all sides, without cameras, 128x128, eight GPUs', _imagenet()),
     'shapenet': Preset('EG3D on rendered cars with cameras, 128x128, eight GPUs', _shapenet()),
 }
