@@ -67,6 +67,13 @@ def rig_of(law: LawConfig) -> Rig:
     return Rig(law.radius, law.fov_x_deg, law.target, low, high)
 
 
+def jittered(code: Tensor, jitter: Tensor) -> Tensor:
+    """Codes [N, 3] whose yaw is turned by jitter[:, 0] radians and whose third number is shifted by jitter[:, 1]; it may leave -1 .. 1."""
+    sine, cosine, height = code.unbind(dim=1)
+    s, c = jitter[:, 0].sin(), jitter[:, 0].cos()
+    return torch.stack([sine * c + cosine * s, cosine * c - sine * s, height + jitter[:, 1]], dim=1)
+
+
 def bounded(numbers: Tensor) -> Tensor:
     """Free numbers [N, 3] -> codes [N, 3]: the first two divided by their length, tanh of the third. Never NaN."""
     planar = numbers[:, :2]

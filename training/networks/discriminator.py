@@ -16,10 +16,10 @@ from dnnlib.errors import UsageError
 from torch_utils.precision import autocast
 from torch_utils.rng import Stream
 from training.cameras.camera import Camera
-from training.cameras.rig import POSE_NUMBERS, bounded
+from training.cameras.rig import jittered
 from training.networks.layers import LRELU_GAIN, Conv, Dense, lrelu
 from training.networks.mapping import Mapping, MappingConfig
-from training.networks.pose import GreyReader, PoseReaderConfig, TrunkReader
+from training.networks.pose import NUMBERS, GreyReader, PoseReaderConfig, TrunkReader, code_of
 from training.networks.resample import conv_down, downsample
 from training.networks.synthesis import widths
 
@@ -63,8 +63,9 @@ class DiscriminatorConfig:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a discriminator says of N pictures. pose: what it reads, numbers [N, 3] that training.cameras.rig.bounded makes a code; None without
-    a reader. logits: [N]; with views_together V, [N / V], one for each run of V neighbours."""
+    """What a discriminator says of N pictures. pose: what it reads, numbers [N, 3] that training.cameras.rig.bounded makes a code, or those
+    of published weights, [N, 2], which are one; None without a reader. logits: [N]; with views_together V, [N / V], one for each run of V
+    neighbours."""
 
     logits: Tensor
     pose: Tensor | None
@@ -97,12 +98,14 @@ class Discriminator(nn.Module):
         classes: Tensor | None = None,
         camera: Camera | None = None,
         pose: Tensor | None = None,
+        pose_jitter: Tensor | None = None,
         stream: Stream | None = None,
     ) -> Judgement:
         """One pass of the trunk for all that is asked about the pictures.
 
         A discriminator that conditions on poses takes `pose`, codes [N, 3], and where none is given what it reads itself; no gradient reaches
-        the reader by that way, or it would learn to name the pose under which a picture passes. `stream`: draws the grey reader's mixtures.
+        the reader by that way, or it would learn to name the pose under which a picture passes. `pose_jitter` [N, 2] (rig.jittered) makes the
+        condition vague. `stream`: draws the grey reader's mixtures.
         """
         features = self.trunk(self.see(image, image_raw))
         # What is said about the features is small work on few numbers; it keeps all digits where the pyramid below runs in 16 bits.
@@ -111,15 +114,17 @@ class Discriminator(nn.Module):
             read = self._read(image, features, stream)
             condition = None
             if self.config.conditions_on_pose:
-                condition = (bounded(read) if pose is None else pose).detach()
+                condition = (code_of(read, self.config.pose.law) if pose is None else pose).detach()
+                if pose_jitter is not None:
+                    condition = jittered(condition, pose_jitter)
             return Judgement(self.realness(features, classes, camera, condition), read)
 
     def read_pose(self, image: Tensor, image_raw: Tensor | None = None) -> Tensor:
-        """Codes [N, 3] of where pictures were taken from. Raises UsageError for a discriminator that reads no poses."""
+        """Codes [N, 3 or 2] of where pictures were taken from. Raises UsageError for a discriminator that reads no poses."""
         if self.reader is None:
             raise UsageError('this discriminator reads no poses: it was trained without discriminator.pose')
         features = self.trunk(self.see(image, image_raw)) if isinstance(self.reader, TrunkReader) else None
-        return bounded(self._read(image, features, None).float())
+        return code_of(self._read(image, features, None).float(), self.config.pose.law)
 
     def _read(self, image: Tensor, features: Tensor | None, stream: Stream | None) -> Tensor | None:
         if isinstance(self.reader, GreyReader):
@@ -216,7 +221,7 @@ class Realness(nn.Module):
         if conditional:
             self.mapping_network = Mapping(
                 z_dim=0, num_classes=config.num_classes, conditions_on_camera=config.conditions_on_camera,
-                pose_numbers=POSE_NUMBERS if config.conditions_on_pose else 0, out_features=width, config=config.mapping,
+                pose_numbers=NUMBERS[config.pose.law] if config.conditions_on_pose else 0, out_features=width, config=config.mapping,
             )
 
     def forward(

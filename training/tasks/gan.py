@@ -9,6 +9,7 @@ the iterations in which they are due, multiplied by their interval. The publishe
 more discriminator pass and asks for corrected Adam constants; the expected gradient is the same.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -26,7 +27,7 @@ from training.augment.blur import blur
 from training.augment.controller import AdaController
 from training.augment.pipe import AugmentPipe
 from training.cameras.camera import Camera
-from training.cameras.rig import Rig, bounded
+from training.cameras.rig import POSE_NUMBERS, Rig, bounded
 from training.data.item import Batch
 from training.losses import adversarial
 from training.losses.density import Region, density_smoothness, neighbouring_points
@@ -70,6 +71,9 @@ class GanConfig:
     pose_learner_weight: float = 0.0  # the generator's pose learner agrees with what is read of its pictures (PoF3D)
     pose_told_weight: float = 0.0  # generated pictures show the pose that they were asked for: it can be read off them
     pose_condition: Literal['read', 'asked'] = 'read'  # under which pose a generated picture is judged: the discriminator's reading, or its camera
+    # Poses that are read are vague. With a condition as vague for all pictures the discriminator cannot tell them by how exact it is.
+    pose_condition_jitter_deg: float = 0.0  # standard deviation of the yaw, and of the pitch in parts of a radian of its half range
+    pose_condition_from_kimg: float = 0.0  # until then all pictures are judged under the pose 0, which is none
     mirror_weight: float = 0.0  # each scene is also judged from the mirrored camera ("symmetry", PoF3D)
     mirror_every: int = 1  # iterations; weighted by the interval
     mirror: Mirror = 'left_right'
@@ -86,7 +90,8 @@ class GanConfig:
                 f'gan.r1_every, gan.density_every and gan.mirror_every are intervals of at least 1; found {self.r1_every}, {self.density_every} '
                 f'and {self.mirror_every}.'
             )
-        names = ('r1_gamma', 'r2_gamma', 'density_weight', 'pose_reading_weight', 'pose_learner_weight', 'pose_told_weight', 'mirror_weight')
+        names = ('r1_gamma', 'r2_gamma', 'density_weight', 'pose_reading_weight', 'pose_learner_weight', 'pose_told_weight', 'mirror_weight',
+                 'pose_condition_jitter_deg', 'pose_condition_from_kimg')
         negative = [name for name in names if getattr(self, name) < 0]
         if negative:
             raise UsageError(f'gan.{negative[0]} cannot be negative; found {getattr(self, negative[0])}.')
@@ -193,9 +198,11 @@ class GanTask:
     def _pose_terms(self, read: Tensor, views: list[View], ws: Tensor, moment: Moment) -> Tensor:
         """What the generator pays for poses [N]; read [V N, 3]: the discriminator's numbers for its pictures."""
         config = self.config
-        told = self._per_scene(pose_error(read, stacked([view.code for view in views], config.view_order).detach()), views)
-        moment.report('Loss/G/pose_told', told)
-        terms = told * config.pose_told_weight
+        terms = read.new_zeros(len(ws))
+        if config.pose_told_weight > 0:
+            told = self._per_scene(pose_error(read, stacked([view.code for view in views], config.view_order).detach()), views)
+            moment.report('Loss/G/pose_told', told)
+            terms = terms + told * config.pose_told_weight
         if config.pose_learner_weight > 0 and self.generator.pose_learner is not None:
             # The picture need not be rendered again under a detached w: nothing of this term reaches it anyhow.
             own = self.generator.pose(ws[:, 0].detach())
@@ -332,13 +339,15 @@ class GanTask:
             images.append(image)
             raws.append(raw)
         codes = stacked([view.code for view in views], order) if self.config.pose_condition == 'asked' else None
+        rows = stacked_stream(moment.stream, count, order)
         return self._judge(
             stacked(images, order),
             None if raws[0] is None else stacked(raws, order),
             None if conditions.classes is None else stacked([conditions.classes] * count, order),
             Camera(*(stacked([getattr(view.camera, name) for view in views], order) for name in ('world_from_camera', 'intrinsics'))),
             codes,
-            stacked_stream(moment.stream, count, order),
+            moment.nimg,
+            rows,
         )
 
     def _judge_reals(self, image: Tensor, batch: Batch, moment: Moment, seen: list[Tensor] | None = None) -> Judgement:
@@ -346,14 +355,28 @@ class GanTask:
         image, raw = self._shown(image, self._raw_of_real(image, moment), moment, moment.stream, is_real=True)
         if seen is not None:
             seen.extend(tensor for tensor in (image, raw) if tensor is not None)
-        return self._judge(image, raw, batch.classes, batch.camera, None, moment.stream.for_phase(f'{moment.stream.phase}/real'))
+        stream = moment.stream.for_phase(f'{moment.stream.phase}/real')
+        return self._judge(image, raw, batch.classes, batch.camera, None, moment.nimg, stream)
 
     def _judge(
-        self, image: Tensor, raw: Tensor | None, classes: Tensor | None, camera: Camera | None, pose: Tensor | None, stream: Stream
+        self,
+        image: Tensor,
+        raw: Tensor | None,
+        classes: Tensor | None,
+        camera: Camera | None,
+        pose: Tensor | None,
+        nimg: int,
+        stream: Stream,
     ) -> Judgement:
-        with autocast(self.config.precision_discriminator, image.device):
+        """pose None: what the discriminator reads, if it judges under poses."""
+        config, jitter = self.config, None
+        if nimg < config.pose_condition_from_kimg * 1000:
+            pose = image.new_zeros(len(image), POSE_NUMBERS)
+        elif config.pose_condition_jitter_deg > 0:
+            jitter = math.radians(config.pose_condition_jitter_deg) * stream.normal('pose/jitter', 2, device=image.device)
+        with autocast(config.precision_discriminator, image.device):
             sees_camera = self.discriminator.config.conditions_on_camera
-            judged = self.discriminator.judge(image, raw, classes, camera if sees_camera else None, pose, stream)
+            judged = self.discriminator.judge(image, raw, classes, camera if sees_camera else None, pose, jitter, stream)
         return Judgement(judged.logits.float(), None if judged.pose is None else judged.pose.float())
 
     def _per_scene(self, losses: Tensor, views: list[View] | None = None) -> Tensor:
