@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,10 +12,33 @@ from torch_utils.rng import Stream
 from training.cameras.camera import Camera
 from training.networks.generator3d import Generator3D
 from training.networks.outputs import Output
-from training.sampling import Truncation, sample
-from training.tasks.conditions import Conditions, ConditionSource
+from training.sampling import Truncation, own_cameras, sample
+from training.tasks.conditions import ConditionSource
 
 BATCH = 16  # scenes at a time, always: the last digits of a convolution depend on how many are computed together
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """N scenes of the law. A generator that is conditioned on cameras is told `drawn`; from `camera` the scenes are seen, which is the same
+    unless the generator invents it."""
+
+    z: Tensor  # [N, z_dim]
+    classes: Tensor | None  # [N] int64
+    drawn: Camera
+    camera: Camera
+
+
+def law(generator: Generator3D, conditions: ConditionSource, device: torch.device, seed: int = 0) -> Callable[[int, int], Asked]:
+    """`asked(start, count)`: what the scenes start .. start + count - 1 are made of, under the training law of classes and cameras."""
+
+    def asked(start: int, count: int) -> Asked:
+        stream = Stream(seed, 0, 'evaluation', tuple(range(start, start + count)))
+        wanted = conditions.sample(stream, device)
+        z = stream.normal('z', generator.config.z_dim, device=device)
+        return Asked(z, wanted.classes, wanted.camera, own_cameras(generator, z, wanted.classes, wanted.camera, BATCH))
+
+    return asked
 
 
 def law_outputs(
@@ -25,11 +48,11 @@ def law_outputs(
 
     Scene i is the same whoever asks for it, in whatever company.
     """
-    asked = _law(generator, conditions, torch.device(device), seed)
+    asked = law(generator, conditions, torch.device(device), seed)
 
     def outputs(start: int, count: int) -> tuple[Output, Camera]:
-        z, wanted = asked(start, _whole_batches(count))
-        output = sample(generator, z, wanted.classes, wanted.camera, truncation=truncation, batch=BATCH)
+        wanted = asked(start, _whole_batches(count))
+        output = sample(generator, wanted.z, wanted.classes, wanted.camera, condition=wanted.drawn, truncation=truncation, batch=BATCH)
         return _first(output, count), wanted.camera[:count]
 
     return outputs
@@ -55,6 +78,8 @@ def generator_subject(
 ) -> Subject:
     """A generator as a subject of metrics: the scenes of `law_outputs`, with everything on the CPU.
 
+    One that invents its cameras is seen from those in `sample`; `render` moves it like any other.
+
     `render` shows the same scenes: same latent, same class, and, for a generator that is told a camera, the camera of the scene's own law and
     not the one it is looked at from, so that it cannot show another object from another side. With `condition_follows` it is told the latter:
     what such a generator does when it may redraw the scene for every view, which is to be reported beside the former and never instead of it.
@@ -64,13 +89,13 @@ def generator_subject(
     """
     device = torch.device(device)
     seen = _with_median_depth(generator)
-    asked = _law(generator, conditions, device, seed)
+    asked = law(generator, conditions, device, seed)
 
     def views(start: int, n: int, camera: Camera | None = None) -> Views:
-        z, wanted = asked(start, _whole_batches(n))
+        wanted = asked(start, _whole_batches(n))
         camera = wanted.camera if camera is None else Camera.cat([camera.to(device), wanted.camera[n:]])
-        told = camera if condition_follows else wanted.camera
-        output = _first(sample(seen, z, wanted.classes, camera, condition=told, truncation=truncation, batch=BATCH), n)
+        told = camera if condition_follows else wanted.drawn
+        output = _first(sample(seen, wanted.z, wanted.classes, camera, condition=told, truncation=truncation, batch=BATCH), n)
         solid = generator.config.picture != 'flat'
         return Views(
             image=output.image.cpu(),
@@ -81,19 +106,6 @@ def generator_subject(
         )
 
     return Subject(name, views, views)
-
-
-def _law(
-    generator: Generator3D, conditions: ConditionSource, device: torch.device, seed: int
-) -> Callable[[int, int], tuple[Tensor, Conditions]]:
-    """`asked(start, count)`: latents [count, z_dim], classes and cameras of these scenes."""
-
-    def asked(start: int, count: int) -> tuple[Tensor, Conditions]:
-        stream = Stream(seed, 0, 'evaluation', tuple(range(start, start + count)))
-        wanted = conditions.sample(stream, device)
-        return stream.normal('z', generator.config.z_dim, device=device), wanted
-
-    return asked
 
 
 def _whole_batches(count: int) -> int:

@@ -12,14 +12,13 @@ from metrics.evaluate import append_results, compute
 from torch_utils.rng import Stream
 from torch_utils.statistics import StatisticsWriter, peak_memory_bytes
 from training.build import Built
-from training.cameras.camera import Camera
 from training.evaluation import law_sampler
 from training.loop import Hook, Tick, Trainer
 from training.networks.generator3d import Generator3D
 from training.pictures.depth import depth_pictures
 from training.pictures.grid import save_picture, tile, to_pictures
-from training.sampling import Truncation, latents, sample
-from training.snapshot import Snapshot, save_snapshot
+from training.sampling import Truncation, latents, own_cameras, sample
+from training.snapshot import Snapshot, examples_of, save_snapshot
 
 COLUMNS = 8
 ROWS_WITHOUT_CLASSES = 4
@@ -70,11 +69,14 @@ class Log(Hook):
 
 @dataclass
 class Pictures(Hook):
-    """reals.png once; fakes000200.png, _raw.png and _depth.png at every snapshot, always of the same latents, classes and cameras."""
+    """reals.png once; fakes000200.png, _raw.png and _depth.png at every snapshot, always of the same latents and classes.
+
+    Cameras are the same too, unless training finds them: then every grid is seen from where the law is believed to be at its moment.
+    """
 
     folder: Path
     built: Built
-    _request: tuple[Tensor, Tensor | None, Camera] | None = field(default=None, init=False)
+    _request: tuple[Tensor, Tensor | None] | None = field(default=None, init=False)
 
     def at_start(self, trainer: Trainer) -> None:
         if not trainer.world.is_main:
@@ -84,8 +86,7 @@ class Pictures(Hook):
         save_picture(self.folder / 'reals.png', tile(to_pictures(reals), COLUMNS, len(reals) // COLUMNS))
         count = len(reals)
         z = latents(range(count), self.built.config.generator.z_dim)
-        conditions = self.built.conditions.sample(Stream(trainer.config.seed, 0, 'pictures', tuple(range(count))), torch.device('cpu'))
-        self._request = (z, None if classes is None else torch.tensor(classes).repeat_interleave(COLUMNS), conditions.camera)
+        self._request = (z, None if classes is None else torch.tensor(classes).repeat_interleave(COLUMNS))
         if trainer.nimg == 0:
             self._write(trainer, 'fakes_init')
 
@@ -94,8 +95,11 @@ class Pictures(Hook):
             self._write(trainer, f'fakes{name_of(trainer)}')
 
     def _write(self, trainer: Trainer, stem: str) -> None:
-        z, classes, camera = self._request
-        output = sample(averaged_generator(trainer), *on(trainer.world.device, z, classes), camera.to(trainer.world.device), batch=EVALUATION_BATCH)
+        generator, device = averaged_generator(trainer), trainer.world.device
+        z, classes = on(device, *self._request)
+        drawn = self.built.conditions.cameras(classes, Stream(trainer.config.seed, 0, 'pictures', tuple(range(len(z)))), device)
+        camera = own_cameras(generator, z, classes, drawn)
+        output = sample(generator, z, classes, camera, condition=drawn, batch=EVALUATION_BATCH)
         rows = len(z) // COLUMNS
         for suffix, pictures in (
             ('', to_pictures(output.image)),
@@ -115,10 +119,13 @@ class Weights(Hook):
     def at_snapshot(self, trainer: Trainer) -> None:
         if not trainer.world.is_main:
             return
-        cameras = self.built.example_cameras
-        snapshot = Snapshot(self.built.config, trainer.nimg / 1000, self.built.class_names, self.built.config.cameras)
+        config = self.built.config
+        cameras, classes = self.built.example_cameras, None
+        if config.reading is not None:
+            cameras, classes = examples_of(self.built.conditions, config.generator.num_classes, trainer.world.device)
+        snapshot = Snapshot(config, trainer.nimg / 1000, self.built.class_names, config.cameras)
         path = self.folder / f'network-snapshot-{name_of(trainer)}.safetensors'
-        save_snapshot(path, averaged_generator(trainer), trainer.task.networks['discriminator'], snapshot, cameras)
+        save_snapshot(path, averaged_generator(trainer), trainer.task.networks['discriminator'], snapshot, cameras, classes)
 
 
 @dataclass

@@ -117,16 +117,30 @@ def _demo_imagenet() -> TrainingConfig:
 
 
 def _demo_unposed() -> TrainingConfig:
-    """Nobody knows the cameras: they are read off the pictures by a network that learns on generated ones."""
+    """Nobody knows the cameras: they are read off the pictures by a network that learns on generated ones (docs/poses.md)."""
     base = _demo()
     return replace(
         base,
         preset='demo-unposed',
         cameras=UniformBand(),
-        reading=ReadingConfig(exploration=0.1),
+        reading=ReadingConfig(exploration=0.25),
+        # Rays end a little behind the middle at first: what is inside of a far wall cannot be seen, so scenes cannot begin hollow.
         generator=replace(base.generator, rendering=replace(base.generator.rendering, far_at_start=2.8)),
-        discriminator=replace(base.discriminator, conditions_on_camera=False, pose=PoseReaderConfig(sees='grey')),
-        gan=replace(base.gan, pose_told_weight=1.0, far_hold_kimg=8.0, far_fade_kimg=8.0),
+        discriminator=replace(base.discriminator, conditions_on_camera=False, conditions_on_pose=True, pose=PoseReaderConfig(sees='grey')),
+        # Not blurred: outlines alone do not tell a sense of rotation from the other.
+        gan=replace(
+            base.gan,
+            r1_gamma=1.0,
+            blur_fade_kimg=0.0,
+            pose_told_weight=1.0,
+            pose_condition='asked',
+            pose_condition_jitter_deg=20.0,
+            pose_condition_from_kimg=2.0,
+            far_hold_kimg=8.0,
+            far_fade_kimg=4.0,
+        ),
+        generator_optimiser=OptimiserConfig(learning_rate=0.0015),
+        discriminator_optimiser=OptimiserConfig(learning_rate=0.001),
     )
 
 

@@ -75,6 +75,25 @@ def _stream_of(seed: int) -> Stream:
     return Stream(seed=seed, step=0, phase='sampling', rows=(0,))
 
 
+@torch.no_grad()
+def own_cameras(generator: Generator3D, z: Tensor, classes: Tensor | None, drawn: Camera, batch: int = 16) -> Camera:
+    """From where the scenes of z [N, z_dim] and classes [N] are seen under the model's own law, N cameras (or `drawn` as it is).
+
+    A generator that invents cameras does so from the w that is not truncated: truncation makes scenes more usual, not the place of the
+    photographer, and codes of a shortened w would all move towards one view. Any other generator is seen from `drawn` (1 or N cameras of its
+    law), which is also what a generator that is conditioned on cameras is told.
+    """
+    learner = generator.pose_learner
+    if learner is None:
+        return drawn
+    told = _as_many(drawn, len(z)).to(z.device) if generator.config.conditions_on_camera else None
+    invented = []
+    for rows in batches(len(z), batch):
+        w = generator.mapping(z[rows], None if classes is None else classes[rows], None if told is None else told[rows])[:, 0]
+        invented.append(learner.camera(generator.pose(w)))
+    return Camera.cat(invented)
+
+
 @dataclass(frozen=True, slots=True)
 class Viewpoint:
     """Where one looks from: the stand of a photographer who walks around the target. Angles are 0 at the front (+z) and grow to the

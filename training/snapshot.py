@@ -10,15 +10,22 @@ from torch import Tensor
 from dnnlib import config as configs
 from dnnlib.errors import DataError, MissingInputError, UsageError
 from torch_utils import checkpoint
+from torch_utils.rng import Stream
+from training.build import conditions_for
 from training.cameras.camera import Camera
-from training.cameras.convention import from_eg3d
+from training.cameras.convention import EG3D_NUMBERS, from_eg3d, to_eg3d
 from training.cameras.distributions import LawConfig
 from training.config import TrainingConfig
+from training.data.image_set import ImageSet
 from training.networks.discriminator import Discriminator
 from training.networks.generator3d import Generator3D
+from training.tasks.conditions import Conditions, ConditionSource, LabelledConditions
 
 FORMAT = 'unposed-weights-1'
-EXAMPLE_CAMERAS = 256
+EXAMPLE_CAMERAS = 256  # of labelled data, which are at hand when more are wanted
+# A read law is lost with its run, so that its examples are all that metrics will know: 1024 directions are within 3 % of the circle of the
+# law's own (1 / sqrt(1024)), and 100 kB. With classes there are as many in all, but never fewer than 32 of a class.
+READ_CAMERAS, LEAST_OF_A_CLASS = 1024, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +36,62 @@ class Snapshot:
     kimg: float
     class_names: tuple[str, ...]  # empty: the data had no classes
     cameras: LawConfig | Camera  # where the model expects to be seen from: a law, or examples of the training cameras
+    camera_classes: Tensor | None = None  # [K] int64: the class of each example, where a law was read for each class
 
 
-def save_snapshot(path: Path, generator: Generator3D, discriminator: Discriminator, snapshot: Snapshot, example_cameras: Tensor | None) -> None:
-    """Write the file atomically. example_cameras [K, 25], of the training data, when the model learned from labelled cameras."""
+@dataclass(frozen=True, slots=True)
+class ExampleConditions:
+    """Classes as frequent as in the data, and for each the camera of a random example of its class: a read law, from a weights file."""
+
+    classes: Tensor | None  # [D] int64, of the data
+    examples: LabelledConditions
+
+    def sample(self, stream: Stream, device: torch.device) -> Conditions:
+        classes = None if self.classes is None else self.classes[stream.integers('conditions/index', len(self.classes))].to(device)
+        return Conditions(classes, self.cameras(classes, stream, device))
+
+    def cameras(self, classes: Tensor | None, stream: Stream, device: torch.device) -> Camera:
+        # At an address of its own: the number that chose the class must not choose the camera as well.
+        return self.examples.cameras(classes, stream.for_phase(f'{stream.phase}/example'), device)
+
+
+def conditions_of(snapshot: Snapshot, dataset: ImageSet) -> ConditionSource:
+    """What generated images are asked to be when they are to resemble the data, with cameras as the weights file knows them.
+
+    A generator that invents its cameras still does so itself: `training.sampling.own_cameras`.
+    """
+    if snapshot.config.reading is None or not isinstance(snapshot.cameras, Camera):
+        return conditions_for(snapshot.config, dataset)
+    classes = torch.from_numpy(dataset.classes()).long() if snapshot.config.generator.num_classes else None
+    return ExampleConditions(classes, LabelledConditions(snapshot.camera_classes, to_eg3d(snapshot.cameras), mirror=False))
+
+
+def examples_of(conditions: ConditionSource, num_classes: int, device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """(cameras [K, 25], class of each [K] int64 or None) of a read law: 1024, or with classes 1024 / classes but at least 32 of each class."""
+    each = max(READ_CAMERAS // max(num_classes, 1), LEAST_OF_A_CLASS)
+    classes = torch.arange(num_classes, device=device).repeat_interleave(each) if num_classes else None
+    stream = Stream(0, 0, 'snapshot/cameras', tuple(range(each * max(num_classes, 1))))
+    return to_eg3d(conditions.cameras(classes, stream, device)).cpu(), None if classes is None else classes.cpu()
+
+
+def save_snapshot(
+    path: Path,
+    generator: Generator3D,
+    discriminator: Discriminator,
+    snapshot: Snapshot,
+    example_cameras: Tensor | None,
+    camera_classes: Tensor | None = None,
+) -> None:
+    """Write the file atomically.
+
+    example_cameras [K, 25]: of the training data, when the model learned from labelled cameras (the first 256 are kept); of the read law,
+    when it was read (`examples_of`), with classes together with camera_classes [K].
+    """
     tensors = {'G_ema': generator.state_dict(), 'D': discriminator.state_dict()}
     if example_cameras is not None:
-        tensors['cameras'] = example_cameras[:EXAMPLE_CAMERAS]
+        tensors['cameras'] = example_cameras[:EXAMPLE_CAMERAS] if snapshot.config.reading is None else example_cameras
+    if camera_classes is not None:
+        tensors['camera_classes'] = camera_classes
     extra = {'format': FORMAT, 'kimg': snapshot.kimg, 'class_names': list(snapshot.class_names)}
     checkpoint.save_weights(path, tensors, config=configs.to_dict(snapshot.config), extra=extra)
 
@@ -84,13 +140,37 @@ def _read(path: Path) -> tuple[dict[str, Any], Snapshot]:
         config = configs.from_dict(TrainingConfig, header['config'])
     except UsageError as error:
         raise DataError(f'{path} was written by another version, or its header was edited: {error} Use the version that wrote it.') from error
-    if config.cameras is not None:
-        cameras = config.cameras
-    elif 'cameras' in tensors:
-        cameras = from_eg3d(tensors['cameras'])
-    else:
+    examples = _examples(tensors, path) if config.reading is not None or config.cameras is None else None
+    if examples is None and config.cameras is None:
         raise DataError(f'{path} holds neither a camera law nor cameras of its training data.')
-    return tensors, Snapshot(config, kimg, tuple(class_names), cameras)
+    # A file that was written before read laws were kept has the law that its run explored.
+    cameras = config.cameras if examples is None else examples
+    camera_classes = _classes_of(examples, tensors, config, path) if examples is not None and config.reading is not None else None
+    return tensors, Snapshot(config, kimg, tuple(class_names), cameras, camera_classes)
+
+
+def _examples(tensors: dict[str, Any], path: Path) -> Camera | None:
+    numbers = tensors.get('cameras')
+    if numbers is None:
+        return None
+    if not isinstance(numbers, Tensor) or numbers.ndim != 2 or numbers.shape[1] != EG3D_NUMBERS or len(numbers) == 0:
+        found = list(numbers.shape) if isinstance(numbers, Tensor) else 'a group'
+        raise DataError(f"{path} is damaged: its tensor 'cameras' should hold {EG3D_NUMBERS} numbers for each camera; found {found}.")
+    return from_eg3d(numbers)
+
+
+def _classes_of(examples: Camera, tensors: dict[str, Any], config: TrainingConfig, path: Path) -> Tensor | None:
+    """The class of each example; every class must have one."""
+    count = config.generator.num_classes
+    if count == 0:
+        return None
+    classes = tensors.get('camera_classes')
+    if not isinstance(classes, Tensor) or classes.dtype != torch.int64 or classes.shape != (len(examples),):
+        found = f'{classes.dtype} {list(classes.shape)}' if isinstance(classes, Tensor) else 'nothing'
+        raise DataError(f"{path} is damaged: its tensor 'camera_classes' should be the class of each of {len(examples)} cameras; found {found}.")
+    if classes.unique().tolist() != list(range(count)):
+        raise DataError(f"{path} is damaged: its tensor 'camera_classes' should name each of its {count} classes and no other.")
+    return classes
 
 
 def _load(network: torch.nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
