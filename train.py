@@ -25,7 +25,7 @@ from torch_utils.memory import keep_freed_memory
 from torch_utils.rng import Stream
 from torch_utils.summary import count_parameters, layer_table
 from training import hooks
-from training.build import Built, build
+from training.build import Built, build, remarks
 from training.config import TrainingConfig
 from training.loop import Trainer
 from training.monitors import Monitors
@@ -82,6 +82,9 @@ def main(context: click.Context, **options) -> None:
     config.loop.rows_per_device(world)
     metrics.check(config.metrics.names, config.metrics.num)
     built = build(config)
+    if world.is_main and not options['resume']:
+        for remark in remarks(built.config, built.dataset):
+            print(f'note: {remark}', file=sys.stderr)
     if options['dry_run']:
         print(describe(built))
         return

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,8 @@ from training.networks.generator3d import Generator3D
 from training.tasks.conditions import ConditionSource, DrawnConditions, LabelledConditions
 from training.tasks.gan import GanTask
 from training.tasks.readings import ReadConditions, Readings
+
+FEWEST_OF_A_CLASS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,14 @@ def build(config: TrainingConfig) -> Built:
 
 
 def fit_to_data(config: TrainingConfig, dataset: ImageSet) -> TrainingConfig:
-    """Fill in resolution and number of classes; refuse a configuration that the data cannot serve."""
+    """Fill in resolution and number of classes; refuse a configuration that contradicts itself or that the data cannot serve."""
+    config.refuse_contradictions()
     num_classes = dataset.num_classes if config.data.use_classes else 0
+    if config.data.needs_classes and not num_classes:
+        raise DataError(
+            f'{config.data.path} has no classes in its labels, and preset {config.preset or "(none)"} generates by class. Put the pictures of each class '
+            'into a folder of its own and run dataset_tool.py again, or take --set data.needs_classes=false to train without.'
+        )
     needs_cameras = config.cameras is None or config.discriminator.conditions_on_camera
     if needs_cameras and not dataset.has_cameras:
         raise DataError(
@@ -82,6 +91,23 @@ def fit_to_data(config: TrainingConfig, dataset: ImageSet) -> TrainingConfig:
         if discriminator.pose is not None:
             discriminator = replace(discriminator, pose=replace(discriminator.pose, rig=rig))
     return replace(config, generator=generator, discriminator=discriminator)
+
+
+def remarks(config: TrainingConfig, dataset: ImageSet) -> list[str]:
+    """What of the data this configuration leaves unused, or will hardly learn from: sentences for the user, said once."""
+    said = []
+    told = config.cameras is None or config.discriminator.conditions_on_camera or config.generator.conditions_on_camera
+    if dataset.has_cameras and not told:
+        said.append(f'The labels of {dataset.name} hold cameras; preset {config.preset or "(none)"} does not look at them.')
+    if config.generator.num_classes:
+        counts = np.bincount(dataset.classes(), minlength=config.generator.num_classes)
+        if config.generator.num_classes == 1:
+            said.append('There is one class: every picture is asked to be of it, and conditioning on classes changes nothing.')
+        rare = [name for name, count in zip(dataset.class_names, counts, strict=True) if count < FEWEST_OF_A_CLASS]
+        if rare:
+            more = f' and {len(rare) - 5} more' if len(rare) > 5 else ''
+            said.append(f'Fewer than {FEWEST_OF_A_CLASS} images in: {", ".join(rare[:5])}{more}. Such classes repeat what they have, or stay empty.')
+    return said
 
 
 def conditions_for(config: TrainingConfig, dataset: ImageSet) -> ConditionSource:

@@ -1,11 +1,12 @@
 """The whole configuration of a training run: one frozen dataclass, composed of those that stand beside what they configure."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from dnnlib.errors import UsageError
 from training.augment.controller import AdaConfig
 from training.augment.pipe import AUGMENT_PRESETS, AugmentConfig
-from training.cameras.distributions import LawConfig
+from training.cameras.distributions import Fixed, LawConfig
 from training.loop import LoopConfig, OptimiserConfig
 from training.networks.discriminator import DiscriminatorConfig
 from training.networks.generator3d import GeneratorConfig
@@ -20,6 +21,7 @@ class DataConfig:
     path: str = ''  # zip, folder, or 'synthetic:...'
     mirror: bool = False  # show each image (and its camera) left-right flipped half of the time
     use_classes: bool = True  # condition on the classes that the data have
+    needs_classes: bool = False  # refuse data without classes: the method is class-conditional
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +64,46 @@ class TrainingConfig:
     loop: LoopConfig = field(default_factory=LoopConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     monitors: MonitorsConfig = field(default_factory=MonitorsConfig)
+
+    def refuse_contradictions(self) -> None:
+        """Raise UsageError for parts that are right alone and cannot work together. Not part of construction: settings change one by one."""
+        for is_wrong, message in _contradictions(self):
+            if is_wrong:
+                raise UsageError(message)
+
+
+def _contradictions(config: TrainingConfig) -> Iterator[tuple[bool, str]]:
+    """(whether it is there, what to do about it)"""
+    generator, discriminator, gan = config.generator, config.discriminator, config.gan
+    invents, reads, judges_poses = generator.pose is not None, config.reading is not None, discriminator.conditions_on_pose
+    yield invents and reads, 'Cameras are either invented (generator.pose) or read (reading); set one of them to none.'
+    if invents or reads:
+        what = 'generator.pose' if invents else 'reading'
+        yield config.cameras is None, f'{what} needs a law of cameras for radius, field of view and range of the pitch: --set cameras=sphere, for example.'
+        yield isinstance(config.cameras, Fixed), f'{what} looks for cameras, and cameras=fixed leaves nothing to be found; take uniform_band or sphere.'
+        yield (
+            generator.conditions_on_camera or discriminator.conditions_on_camera,
+            f'{what} finds cameras, so no network can be told them: set generator.conditions_on_camera and discriminator.conditions_on_camera to false.',
+        )
+        yield discriminator.pose is None, f'{what} needs a discriminator that reads poses: --set discriminator.pose.sees=trunk gives it a reader.'
+    yield invents and max(gan.views, gan.views_judged) > 1, 'A generator that invents its cameras has one for each scene; set gan.views=1.'
+    yield gan.pose_told_weight > 0 and discriminator.pose is None, 'gan.pose_told_weight asks what the discriminator reads; give it discriminator.pose.'
+    yield (
+        gan.pose_condition == 'asked' and not judges_poses,
+        "gan.pose_condition=asked needs discriminator.conditions_on_pose=true; without it nothing is judged under a pose.",
+    )
+    group = discriminator.mbstd_group
+    yield (
+        gan.view_order == 'together' and 1 < group < gan.views_judged,
+        f'gan.view_order=together puts the {gan.views_judged} views of a scene into one group of discriminator.mbstd_group={group}; '
+        + 'take fewer views, or a larger group.',
+    )
+    together = discriminator.views_together
+    if together > 1:
+        yield (
+            not together == gan.views == gan.views_judged or gan.view_order != 'together' or gan.mirror_weight > 0 or discriminator.pose is not None,
+            f'discriminator.views_together={together} answers for {together} views of one scene: it needs gan.views={together} in both steps, '
+            + 'gan.view_order=together, no mirror and no reader of poses.',
+        )
+        rows = config.loop.batch if config.loop.batch_gpu is None else config.loop.batch_gpu
+        yield rows % together != 0, f'discriminator.views_together={together} compares {together} real pictures; a batch of {rows} cannot be divided by that.'

@@ -294,7 +294,7 @@ def _imagenet() -> TrainingConfig:
     return replace(
         base,
         preset='imagenet',
-        data=DataConfig(mirror=True),
+        data=DataConfig(mirror=True, needs_classes=True),
         cameras=Sphere(radius=1.7, fov_x_deg=52.0),
         generator=replace(
             base.generator,
