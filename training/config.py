@@ -86,6 +86,8 @@ def _contradictions(config: TrainingConfig) -> Iterator[tuple[bool, str]]:
             f'{what} finds cameras, so no network can be told them: set generator.conditions_on_camera and discriminator.conditions_on_camera to false.',
         )
         yield discriminator.pose is None, f'{what} needs a discriminator that reads poses: --set discriminator.pose.sees=trunk gives it a reader.'
+    laws = {part.law for part in (generator.pose, discriminator.pose) if part is not None}
+    yield 'PoF3D_2023' in laws, "The pose law 'PoF3D_2023' is that of published weights; training needs 'bounded', from which no camera is NaN."
     yield invents and max(gan.views, gan.views_judged) > 1, 'A generator that invents its cameras has one for each scene; set gan.views=1.'
     yield gan.pose_told_weight > 0 and discriminator.pose is None, 'gan.pose_told_weight asks what the discriminator reads; give it discriminator.pose.'
     yield (

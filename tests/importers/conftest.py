@@ -1,4 +1,4 @@
-"""What a published EG3D checkpoint contains, built from the rules of its names; and where golden values would lie."""
+"""What published checkpoints of EG3D and PoF3D contain, built from the rules of their names; and where golden values would lie."""
 
 from pathlib import Path
 
@@ -111,3 +111,40 @@ def tiny() -> tuple[Shapes, Shapes, str, int]:
 def golden() -> Path:
     """The folder of golden values, which may not exist."""
     return GOLDEN
+
+
+def published_pof3d(generator: Shapes, discriminator: Shapes) -> tuple[Shapes, Shapes]:
+    """What PoF3D makes of the tensors of EG3D's networks: no camera for the mapping, layers for poses, a condition of two numbers."""
+    mapping, w_dim, last = 'backbone.mapping', generator['backbone.mapping.w_avg'][0], discriminator['b4.fc.weight'][0]
+    generator = {name: shape for name, shape in generator.items() if not name.startswith((f'{mapping}.embed', 'dataset_label_std'))}
+    generator[f'{mapping}.fc0.weight'] = (w_dim, generator[f'{mapping}.fc0.weight'][1] - w_dim)
+    for name, out in (('affine_layer1', w_dim), ('affine_layer2', 2)):
+        generator |= {f'{mapping}.{name}.weight': (out, w_dim), f'{mapping}.{name}.bias': (out,)}
+    discriminator = discriminator | {'mapping.embed.weight': (last, 2)}
+    for name, out, inputs in (('b4.cam_out1', 8 * last, 16 * last), ('b4.cam_out2', 2, 8 * last)):
+        discriminator |= {f'{name}.weight': (out, inputs), f'{name}.bias': (out,)}
+    return generator, discriminator
+
+
+POF3D_CHECKPOINTS: dict[str, tuple[Shapes, Shapes, str, int]] = {
+    name: (
+        *published_pof3d(
+            published_generator(widths=capped(base, most, 256), superres=[(128, 128), (64, 256)], z_dim=z_dim),
+            published_discriminator(widths=capped(base, most, 256)),
+        ),
+        'training.superresolution.SuperresolutionHybrid4X',
+        resolution,
+    )
+    for name, base, most, z_dim, resolution in (('pof3d.small', 1024, 32, 64, 32), ('pof3d.full', 32768, 512, 512, 64))
+}
+
+
+@pytest.fixture(params=POF3D_CHECKPOINTS)
+def pof3d_checkpoint(request: pytest.FixtureRequest) -> tuple[str, Shapes, Shapes, str, int]:
+    """(name, generator shapes, discriminator shapes, super-resolution class, render resolution)."""
+    return (request.param, *POF3D_CHECKPOINTS[request.param])
+
+
+@pytest.fixture(scope='session')
+def pof3d_small() -> tuple[Shapes, Shapes, str, int]:
+    return POF3D_CHECKPOINTS['pof3d.small']

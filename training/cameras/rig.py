@@ -75,7 +75,7 @@ def jittered(code: Tensor, jitter: Tensor) -> Tensor:
 
 
 def bounded(numbers: Tensor) -> Tensor:
-    """Free numbers [N, 3] -> codes [N, 3]: the first two divided by their length, tanh of the third. Never NaN."""
+    """Free numbers [N, 3 or more] -> codes of that shape: the first two divided by their length, tanh of the others. Finite for finite numbers below 1e18."""
     planar = numbers[:, :2]
     length = planar.square().sum(dim=1, keepdim=True).add(_MIN_PLANAR**2).sqrt()
     return torch.cat([planar / length, torch.tanh(numbers[:, 2:])], dim=1)

@@ -44,7 +44,7 @@ class PoseLearnerConfig:
 
     law: PoseLaw = 'bounded'
     lr_multiplier: float = 0.05  # poses must not run ahead of the scenes that they look at
-    spread: float = 2.0  # of the numbers at the start, in standard deviations of an ordinary layer: 2 looks from all around
+    spread: float = 2.0  # of the pitch, distance and target at the start, in standard deviations of an ordinary layer; yaw is a direction
     radius_range: float = 0.0  # world units by which a learned distance may differ from the rig's; 0: it is fixed
     target_range: float = 0.0  # the same for each coordinate of the point that is looked at
     yaw_mean_rad: float = math.pi / 2  # this and the next two: of 'PoF3D_2023' alone; pi / 2 is the front
@@ -78,7 +78,9 @@ class PoseLearner(nn.Module):
         self.hidden = Dense(w_dim, w_dim, lrelu=True, lr_multiplier=config.lr_multiplier)
         self.out = Dense(w_dim, NUMBERS[config.law] + extra, lr_multiplier=config.lr_multiplier)
         with torch.no_grad():
-            self.out.weight.mul_(config.spread)
+            # What leaves an lrelu has a positive mean, with which random weights would favour one direction for all latents.
+            self.hidden.weight.sub_(self.hidden.weight.mean(dim=1, keepdim=True))
+            self.out.weight.sub_(self.out.weight.mean(dim=1, keepdim=True)).mul_(config.spread)
 
     def forward(self, w: Tensor) -> Tensor:
         config, numbers = self.config, self.out(self.hidden(w))

@@ -136,7 +136,7 @@ class GanTask:
         yield from self._generator_terms(batch, moment) if phase.trains == 'generator' else self._discriminator_terms(batch, moment)
 
     def finish_step(self, moment: Moment, world: World) -> None:
-        images = sum(len(signs) for signs in self._seen_signs) * world.size
+        images = sum(len(ws) for ws in self._seen_ws) * world.size
         mean_w = torch.cat(self._seen_ws).mean(dim=0)
         mean_sign = torch.cat(self._seen_signs).mean()
         self._seen_ws, self._seen_signs = [], []
@@ -316,7 +316,7 @@ class GanTask:
         moment.report('Loss/scores/real', real.logits)
         moment.report('Loss/signs/real', real.logits.sign())
         if due:
-            penalty = self._per_scene(gradient_penalty(real.logits, [image] if config.r1_at == 'real' else seen))
+            penalty = gradient_penalty(real.logits, [image] if config.r1_at == 'real' else seen)
             moment.report('Loss/r1_penalty', penalty)
             loss = loss + penalty * (config.r1_gamma / 2 * config.r1_every)
         if isinstance(self.conditions, ReadConditions):
@@ -390,9 +390,14 @@ class GanTask:
         return weights @ unstacked(losses, len(views), self.config.view_order)
 
     def _partners(self, real_logits: Tensor, views: list[View], conditions: Conditions) -> Tensor:
-        """Logits [V N] of the real pictures that [V N] generated ones are paired with: each view has another one, unless classes forbid it."""
+        """Logits [V N] of the real pictures that [V N] generated ones are paired with: each view has another one, unless classes forbid it.
+
+        Partners are neighbours in a group of the minibatch deviation, so that pairs do not depend on how a batch is cut.
+        """
         shift = 0 if conditions.classes is not None else 1
-        return stacked([real_logits.roll(i * shift) for i in range(len(views))], self.config.view_order)
+        group = max(self.discriminator.config.mbstd_group // self.discriminator.config.views_together, 1)
+        neighbours = real_logits.unflatten(0, (-1, math.gcd(group, len(real_logits))))
+        return stacked([neighbours.roll(i * shift, dims=1).flatten() for i in range(len(views))], self.config.view_order)
 
     def _shown(self, image: Tensor, raw: Tensor | None, moment: Moment, stream: Stream, is_real: bool) -> tuple[Tensor, Tensor | None]:
         """What the discriminator is shown of N pictures: blurred and augmented. The raw companion is blurred for real ones only, as published."""

@@ -57,7 +57,8 @@ class Readings:
         rows = codes.new_zeros(len(codes), dtype=torch.int64) if classes is None else classes
         one_hot = torch.nn.functional.one_hot(rows, len(self.written))
         earlier = (one_hot.cumsum(0) - 1).gather(1, rows[:, None])[:, 0]  # of the same class in this very call
-        self.codes[rows, (self.written[rows] + earlier) % self.capacity] = codes.float()
+        fresh = one_hot.sum(0)[rows] - earlier <= self.capacity  # of more than fit, the last: which of two writes to a place wins is anybody's guess
+        self.codes[rows[fresh], ((self.written[rows] + earlier) % self.capacity)[fresh]] = codes.float()[fresh]
         self.written += one_hot.sum(0)
 
     def draw(self, stream: Stream, classes: Tensor | None, device: torch.device) -> tuple[Tensor, Tensor]:
