@@ -26,6 +26,7 @@ from torch_utils.rng import Stream
 from torch_utils.summary import count_parameters, layer_table
 from training import hooks
 from training.build import Built, build, remarks
+from training.cameras.camera import Camera
 from training.config import TrainingConfig
 from training.loop import Trainer
 from training.monitors import Monitors
@@ -149,6 +150,11 @@ def describe(built: Built) -> str:
     image = generator(z, classes, camera)
     sees = built.config.discriminator
     judged = (image.image, image.image_raw if sees.see == 'dual' else None, classes, camera if sees.conditions_on_camera else None)
+    # As many pictures as one answer is for.
+    judged = tuple(
+        None if part is None else part.repeat_interleave(sees.views_together) if isinstance(part, Camera) else part.repeat_interleave(sees.views_together, 0)
+        for part in judged
+    )
     return '\n\n'.join(
         [
             f'Settings (change with --set NAME=VALUE):\n{settings}',

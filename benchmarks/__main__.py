@@ -62,7 +62,7 @@ def _measure(section: str, only: str, quick: bool, options: Options, note: Calla
     for case in _some([case for case in catalogue.cases(section, quick) if only in case.name], section, only):
         note(f'{section}: {case.name}')
         results.append(compare(case, options, note))
-    return report.comparison(results)
+    return report.costs(results) if section == 'ways' else report.comparison(results)
 
 
 def _some(chosen: list, section: str, only: str) -> list:

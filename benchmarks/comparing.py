@@ -52,13 +52,14 @@ class Measured:
             timings = self.timings.get(target.contestant)
             found = None if timings is None else median(timings.wall) * 1000
         else:
-            ratios = self.speed_up(target.contestant, target.against)
+            faster, slower = target.contestant, target.against
+            ratios = self.speed_up(slower, faster) if target.unit == 'times' else self.speed_up(faster, slower)
             found = None if ratios is None else ratios[0]
         if found is None:
             lacking = target.contestant if target.contestant in self.reasons else target.against
             return f'not measurable here: {self.reasons.get(lacking, "memory was not asked for")}'
         met = found >= target.bound if target.unit == 'x' else found <= target.bound
-        shown = f'{found:.1f}x' if target.unit == 'x' else f'{found:.3g} {target.unit}'
+        shown = {'x': f'{found:.1f}x', 'times': f'{found:.2f} times'}.get(target.unit, f'{found:.3g} {target.unit}')
         return f'{"met" if met else "missed"} ({shown})'
 
 

@@ -13,6 +13,7 @@ from dnnlib.units import format_bytes
 TITLES = {
     'renderer': 'Renderer',
     'step': 'Training steps beside the baseline',
+    'ways': 'Steps of other methods beside EG3D',
     'inference': 'Inference',
     'ops': 'Single operations',
     'curves': 'How cost grows',
@@ -67,8 +68,23 @@ def _work(measured: Measured) -> str:
 
 
 def _wanted(target: Target) -> str:
-    compared = {'x': f' as fast as {target.against}', 'ms': '', 'MiB': ' above inputs'}[target.unit]
+    compared = {'x': f' as fast as {target.against}', 'times': f' the step of {target.against}', 'ms': '', 'MiB': ' above inputs'}[target.unit]
     return f'Target ({target.device}): {target.contestant} {target.text}{compared}'
+
+
+def costs(results: Sequence[Measured]) -> str:
+    """A table per case: what each contestant's step takes beside the first one's, and what was wanted."""
+    parts = []
+    for measured in results:
+        first = measured.case.contestants[0]
+        rows = [_cells(('step', *HEADS[:2], f'times the step of {first}')), '| --- ' + '| ---: ' * 3 + '|']
+        for contestant, timings in measured.timings.items():
+            ratios = measured.speed_up(first, contestant)  # how much faster the first is: what the other takes more
+            more = '-' if ratios is None or contestant == first else f'{ratios[0]:.2f} ({ratios[1]:.2f} to {ratios[2]:.2f})'
+            rows.append(_cells((contestant, _spread(timings.cpu, 1000), _spread(timings.wall, 1000), more)))
+        wanted = [f'- {_wanted(target)}: {measured.verdict(target)}.' for target in measured.case.targets]
+        parts += [f'**{measured.case.name}**', '\n'.join(rows), '\n'.join(wanted)]
+    return '\n\n'.join(parts)
 
 
 def growth(results: Sequence[Followed]) -> str:

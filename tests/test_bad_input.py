@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Self
 
@@ -19,9 +20,12 @@ from PIL import Image
 
 import train
 from dnnlib import atomic
-from dnnlib.errors import DataError, command_line
-from tests.training.tiny import SETTINGS
+from dnnlib.errors import DataError, UsageError, command_line
+from tests.training.tiny import SETTINGS, WAYS, config_of
 from torch_utils import checkpoint
+from training.build import build
+from training.cameras.distributions import Fixed
+from training.networks.pose import PoseLearnerConfig
 from training.snapshot import load_generator
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -178,3 +182,94 @@ def test_weights_files_that_were_edited(tmp_path: Path) -> None:
         with pytest.raises(DataError, match='edited.safetensors'):
             load_generator(path)
             pytest.fail(f'{what} was taken')
+
+
+def way(name: str) -> list[str]:
+    """The arguments of a tiny run of one of the ways to train."""
+    preset, *own = WAYS[name]
+    return ['--cfg', preset, *(part for setting in (*SETTINGS, *own, 'loop.snapshot_ticks=1') for part in ('--set', setting))]
+
+
+@pytest.mark.parametrize(
+    'name, settings, says',
+    [
+        ('views apart', ('gan.views=0',), 'number of views of a scene and must be at least 1; found 0'),
+        ('views apart', ('gan.views_discriminator=0',), 'gan.views_discriminator'),
+        ('views together', ('gan.views=5',), 'gan.view_order=together puts the 5 views'),
+        ('views jointly', ('gan.views=3',), 'discriminator.views_together=2'),
+        ('views jointly', ('gan.views_discriminator=1',), 'discriminator.views_together=2'),
+        ('views jointly', ('gan.view_order=apart',), 'discriminator.views_together=2'),
+        ('views jointly', ('gan.mirror_weight=1',), 'discriminator.views_together=2'),
+        ('views jointly', ('loop.batch=9', 'discriminator.mbstd_group=3'), 'a batch of 9 cannot be divided'),
+        ('views jointly', ('loop.batch=6', 'loop.batch_gpu=3'), 'a batch of 3 cannot be divided'),
+        ('views jointly', ('discriminator.conditions_on_camera=true',), 'no common camera'),
+        ('poses read', ('cameras=none',), 'reading needs a law of cameras'),
+        ('poses read', ('discriminator.pose=none',), 'discriminator.pose'),
+        ('poses read', ('generator.conditions_on_camera=true',), 'no network can be told'),
+        ('poses learned', ('cameras=none',), 'generator.pose needs a law of cameras'),
+        ('poses learned', ('discriminator.conditions_on_camera=true',), 'no network can be told'),
+        ('poses learned', ('gan.views=2',), 'set gan.views=1'),
+        ('views apart', ('gan.pose_told_weight=1',), 'give it discriminator.pose'),
+        ('views apart', ('discriminator.conditions_on_pose=true',), 'needs a reader of poses'),
+        ('poses read', ('reading.exploration=2',), 'exploration a probability'),
+        ('poses read', ('discriminator.pose.channels=4,4,4,4',), 'give fewer'),
+    ],
+)
+def test_ways_that_contradict_themselves(tmp_path: Path, capsys, name: str, settings: tuple[str, ...], says: str) -> None:
+    """One line before anything is built or written."""
+    assert run(*way(name), *(part for setting in settings for part in ('--set', setting)), '--outdir', tmp_path / 'runs') == 64
+    errors = capsys.readouterr().err
+    assert errors.count('error: ') == 1 and says in errors and 'Traceback' not in errors
+    assert not list(tmp_path.rglob('training-state*'))
+
+
+def test_contradictions_that_only_a_preset_can_hold() -> None:
+    """Groups that are switched off, and the kind of a law, cannot be set on the command line."""
+    reads, learns = config_of('poses read'), config_of('poses learned')
+    invents_too = replace(reads, generator=replace(reads.generator, pose=PoseLearnerConfig()))
+    for config, says in (
+        (replace(reads, cameras=Fixed()), 'leaves nothing to be found'),
+        (replace(learns, cameras=Fixed()), 'leaves nothing to be found'),
+        (invents_too, 'either invented .* or read'),
+    ):
+        with pytest.raises(UsageError, match=says):
+            build(config)
+
+
+def test_data_without_classes(tmp_path: Path, capsys) -> None:
+    """Refused where the method generates by class, and otherwise trained on without any."""
+    data = images(tmp_path / 'data', [0] * 16)
+    (data / 'dataset.json').unlink()
+    arguments = (*way('views apart'), '--set', f'data.path={data}', '--kimg', '0.016', '--outdir', str(tmp_path / 'runs'))
+    assert run(*arguments, '--set', 'data.needs_classes=true') == 65
+    errors = capsys.readouterr().err
+    assert errors.count('error: ') == 1 and 'no classes in its labels' in errors and not (tmp_path / 'runs').exists()
+    assert run(*arguments, '--set', 'data.needs_classes=false') == 0
+
+
+@pytest.mark.parametrize('name', ['views apart', 'pairs of a class', 'poses read'])
+@pytest.mark.parametrize('classes', [[0] * 12, [0] * 11 + [2], [0, 1, 2]], ids=['one class', 'one image of a class', 'one image of each'])
+def test_data_with_hardly_any_classes(tmp_path: Path, capsys, name: str, classes: list[int]) -> None:
+    """It trains, and the rare ones are named once."""
+    data = images(tmp_path / 'data', classes)
+    assert run(*way(name), '--set', f'data.path={data}', '--kimg', '0.016', '--outdir', str(tmp_path / 'runs')) == 0
+    said = capsys.readouterr().err
+    assert said.count('Fewer than 20 images in: ') == 1 and 'error: ' not in said and 'Traceback' not in said
+
+
+def test_cameras_that_nobody_looks_at_are_mentioned_once(tmp_path: Path, capsys) -> None:
+    sentence = 'hold cameras'
+    assert run(*way('poses learned'), '--kimg', '0.016', '--outdir', tmp_path / 'ignored') == 0
+    captured = capsys.readouterr()
+    assert (captured.err + captured.out).count(sentence) == 1
+    (folder,) = (tmp_path / 'ignored').iterdir()
+    assert run('--resume', folder, '--kimg', '0.032') == 0
+    assert sentence not in ''.join(capsys.readouterr()), 'a resumed run has said it'
+    start(tmp_path / 'used', kimg='0.016')
+    assert sentence not in ''.join(capsys.readouterr())
+
+
+@pytest.mark.parametrize('name', WAYS)
+def test_a_dry_run_of_every_way(capsys, name: str) -> None:
+    assert run(*way(name), '--dry-run') == 0
+    assert 'Discriminator:' in capsys.readouterr().out

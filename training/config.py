@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from dnnlib.errors import UsageError
 from training.augment.controller import AdaConfig
 from training.augment.pipe import AUGMENT_PRESETS, AugmentConfig
-from training.cameras.distributions import Fixed, LawConfig
+from training.cameras.distributions import LawConfig
+from training.cameras.rig import rig_of
 from training.loop import LoopConfig, OptimiserConfig
 from training.networks.discriminator import DiscriminatorConfig
 from training.networks.generator3d import GeneratorConfig
@@ -79,16 +80,23 @@ def _contradictions(config: TrainingConfig) -> Iterator[tuple[bool, str]]:
     yield invents and reads, 'Cameras are either invented (generator.pose) or read (reading); set one of them to none.'
     if invents or reads:
         what = 'generator.pose' if invents else 'reading'
-        yield config.cameras is None, f'{what} needs a law of cameras for radius, field of view and range of the pitch: --set cameras=sphere, for example.'
-        yield isinstance(config.cameras, Fixed), f'{what} looks for cameras, and cameras=fixed leaves nothing to be found; take uniform_band or sphere.'
+        yield config.cameras is None, f'{what} needs a law of cameras for radius, field of view and range of the pitch; start from demo-pof3d or demo-unposed, which have one.'
+        if config.cameras is not None:
+            rig = rig_of(config.cameras)
+            yield (
+                rig.pitch_min_deg >= rig.pitch_max_deg,
+                f'{what} looks for cameras, and the law of cameras leaves nothing to be found: its pitch lies between {rig.pitch_min_deg:g} and '
+                + f'{rig.pitch_max_deg:g} degrees. Widen it, or start from demo-pof3d or demo-unposed.',
+            )
         yield (
             generator.conditions_on_camera or discriminator.conditions_on_camera,
             f'{what} finds cameras, so no network can be told them: set generator.conditions_on_camera and discriminator.conditions_on_camera to false.',
         )
-        yield discriminator.pose is None, f'{what} needs a discriminator that reads poses: --set discriminator.pose.sees=trunk gives it a reader.'
+        yield discriminator.pose is None, f'{what} needs a discriminator that reads poses, and discriminator.pose is none; start from demo-pof3d or demo-unposed.'
     laws = {part.law for part in (generator.pose, discriminator.pose) if part is not None}
     yield 'PoF3D_2023' in laws, "The pose law 'PoF3D_2023' is that of published weights; training needs 'bounded', from which no camera is NaN."
     yield invents and max(gan.views, gan.views_judged) > 1, 'A generator that invents its cameras has one for each scene; set gan.views=1.'
+    yield gan.pose_learner_weight > 0 and not invents, 'gan.pose_learner_weight trains the pose learner, and generator.pose is none; set it to 0.'
     yield gan.pose_told_weight > 0 and discriminator.pose is None, 'gan.pose_told_weight asks what the discriminator reads; give it discriminator.pose.'
     yield (
         gan.pose_condition == 'asked' and not judges_poses,
@@ -100,6 +108,7 @@ def _contradictions(config: TrainingConfig) -> Iterator[tuple[bool, str]]:
         f'gan.view_order=together puts the {gan.views_judged} views of a scene into one group of discriminator.mbstd_group={group}; '
         + 'take fewer views, or a larger group.',
     )
+    rows = config.loop.batch if config.loop.batch_gpu is None else config.loop.batch_gpu
     together = discriminator.views_together
     if together > 1:
         yield (
@@ -107,5 +116,13 @@ def _contradictions(config: TrainingConfig) -> Iterator[tuple[bool, str]]:
             f'discriminator.views_together={together} answers for {together} views of one scene: it needs gan.views={together} in both steps, '
             + 'gan.view_order=together, no mirror and no reader of poses.',
         )
-        rows = config.loop.batch if config.loop.batch_gpu is None else config.loop.batch_gpu
         yield rows % together != 0, f'discriminator.views_together={together} compares {together} real pictures; a batch of {rows} cannot be divided by that.'
+    if max(gan.views, gan.views_judged) > 1 and group > 1:
+        yield rows % group != 0, (
+            f'Several views need micro-batches that discriminator.mbstd_group={group} divides: of {rows} rows the generated pictures would form groups '
+            'that real ones do not.'
+        )
+        yield (
+            discriminator.mbstd_grouping == 'strided' and gan.view_order == 'apart',
+            'gan.view_order=apart separates views under discriminator.mbstd_grouping=consecutive; strided groups would bring them together again.',
+        )

@@ -28,10 +28,11 @@ class NotMeasurable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is wanted of a contestant: to be so many times as fast as `against`, or at most so many ms or MiB above inputs."""
+    """What is wanted of a contestant: to be so many times as fast as `against`, to take at most so many times its time ('times'), or at most
+    so many ms or MiB above inputs."""
 
     bound: float
-    unit: Literal['x', 'ms', 'MiB'] = 'x'
+    unit: Literal['x', 'times', 'ms', 'MiB'] = 'x'
     contestant: str = KERNELS
     against: str = NAIVE
     device: Literal['cpu', 'cuda'] = 'cpu'

@@ -1,18 +1,20 @@
 """The cases of every section, at the sizes of the targets, and at sizes that take seconds for all of them together."""
 
+from dataclasses import replace
+
 from benchmarks.cases.case import KERNELS_BF16, NAIVE_TUNED, REFERENCE, Case, Target
 from benchmarks.cases.inference import InferenceCase
 from benchmarks.cases.operations import OperationCase
 from benchmarks.cases.rendering import RendererCase
-from benchmarks.cases.steps import StepCase
+from benchmarks.cases.steps import StepCase, WaysCase
 from benchmarks.curves import Curve
 
 CAR, FRUITFUL = 'synthetic:car?background=env', 'synthetic:toyworld8?background=texture'
 
 
 def cases(section: str, quick: bool) -> tuple[Case, ...]:
-    """What `section` (renderer, step, inference, ops) compares."""
-    return {'renderer': _renderer, 'step': _steps, 'inference': _inference, 'ops': _operations}[section](quick)
+    """What `section` (renderer, step, ways, inference, ops) compares."""
+    return {'renderer': _renderer, 'step': _steps, 'ways': _ways, 'inference': _inference, 'ops': _operations}[section](quick)
 
 
 def _renderer(quick: bool) -> tuple[Case, ...]:
@@ -62,6 +64,30 @@ def _steps(quick: bool) -> tuple[Case, ...]:
             (Target(3.5, device='cuda'), Target(2, against=NAIVE_TUNED, device='cuda')),
         ),
     )
+
+
+_EG3D = 'EG3D, cameras known'
+_ON_WHITE = 'poses=wide&background=white'
+
+
+def _ways(quick: bool) -> tuple[Case, ...]:
+    """Methods that find cameras or judge several views, beside EG3D's step at the same sizes on the same pictures."""
+    found, two, one = 'PoF3D, cameras found', 'two views', 'one view'
+    cases = (
+        WaysCase(
+            '`demo-pof3d`', f'synthetic:car?{_ON_WHITE}', 32, 16, ((_EG3D, 'demo', ()), (found, 'demo-pof3d', ())),
+            (Target(1.6, 'times', found, _EG3D),),
+        ),
+        WaysCase(
+            '`demo-imagenet`', f'synthetic:toyworld8?{_ON_WHITE}', 32, 16,
+            ((_EG3D, 'demo', ()), (one, 'demo-imagenet', ('gan.views=1',)), (two, 'demo-imagenet', ())),
+            (Target(1.7, 'times', two, _EG3D),),
+        ),
+    )
+    if not quick:
+        return cases
+    tiny = ('generator.synthesis.channels=(4,8),(8,8),(16,4),(32,4)', 'generator.rendering.samples_coarse=4')
+    return tuple(replace(case, batch=4, ways=tuple((name, preset, (*settings, *tiny)) for name, preset, settings in case.ways)) for case in cases)
 
 
 def _inference(quick: bool) -> tuple[Case, ...]:

@@ -25,6 +25,7 @@ from training.config import TrainingConfig
 from training.data.archive import open_dataset
 from training.loop import Trainer
 from training.presets import find_preset
+from training.tasks.gan import GanConfig
 
 PLAIN = ('ada.mode=noaug', 'gan.blur_fade_kimg=0')
 BF16 = ('gan.precision_discriminator=bf16', 'gan.precision_backbone=bf16')
@@ -76,30 +77,12 @@ class StepCase:
 
     def _ours(self, built: Built, contestant: str, device: torch.device) -> tuple[Part, ...]:
         """Iterations of the real trainer: one part for every kind of iteration that lazy regularisation makes."""
-        config, world = built.config, init_from_env(str(device))
-        optimisers = {'generator': config.generator_optimiser, 'discriminator': config.discriminator_optimiser}
-        with tempfile.TemporaryDirectory() as folder:
-            trainer = Trainer(built.task, built.loader, config.loop, optimisers, world, Path(folder))
+        trainer = _trainer(built, device)
         if contestant == COMPILED:
             # The discriminator stays as it is: R1 differentiates twice, which compiled functions do not allow.
             generator = built.task.generator
             generator.planes, generator.render = torch.compile(generator.planes), torch.compile(generator.render)
-        kinds = self._kinds(config)
-        return tuple(
-            Part(kind, as_contestant(contestant, lambda step=step: _iterate(trainer, step)), share) for kind, (step, share) in kinds.items()
-        )
-
-    def _kinds(self, config: TrainingConfig) -> dict[str, tuple[int, float]]:
-        """{what is in an iteration: (a step at which it happens, its share of all iterations)}."""
-        gan = config.gan
-        density_every = gan.density_every if gan.density_weight > 0 else None
-        r1_every = gan.r1_every if gan.r1_gamma > 0 else None
-        period = math.lcm(density_every or 1, r1_every or 1)
-        due = [
-            ' + '.join(['main', *(name for name, every in (('density', density_every), ('R1', r1_every)) if every and step % every == 0)])
-            for step in range(period)
-        ]
-        return {kind: (due.index(kind), count / period) for kind, count in Counter(due).items()}
+        return _parts(trainer, contestant)
 
     def _naive(self, built: Built, contestant: str, device: torch.device) -> tuple[Part, ...]:
         config = built.config
@@ -123,6 +106,66 @@ class StepCase:
         if gan.r1_gamma > 0:
             parts.append(('R1', training.discriminator_r1, 1 / gan.r1_every))
         return tuple(Part(name, as_contestant(contestant, run), share) for name, run, share in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class WaysCase:
+    """Iterations of several configurations on the same pictures; the first is what the others are measured by. `ways`: name, preset, settings."""
+
+    title: str
+    data: str
+    resolution: int
+    batch: int
+    ways: tuple[tuple[str, str, tuple[str, ...]], ...]
+    targets: tuple[Target, ...] = ()
+
+    measures_memory = False
+
+    @property
+    def name(self) -> str:
+        return f'{self.title}, batch {self.batch}'
+
+    @property
+    def contestants(self) -> tuple[str, ...]:
+        return tuple(name for name, _, _ in self.ways)
+
+    def _step(self, contestant: str) -> StepCase:
+        preset, settings = next((preset, settings) for name, preset, settings in self.ways if name == contestant)
+        return StepCase(contestant, preset, self.data, self.resolution, self.batch, settings)
+
+    def work(self) -> work.Work:
+        """Of the first."""
+        return self._step(self.contestants[0]).work()
+
+    def small(self) -> 'WaysCase':
+        return replace(self, ways=tuple((name, preset, self._step(name).small().settings) for name, preset, _ in self.ways))
+
+    def build(self, contestant: str, device: torch.device) -> tuple[Part, ...]:
+        return _parts(_trainer(build(self._step(contestant).config()), device), KERNELS)
+
+
+def _trainer(built: Built, device: torch.device) -> Trainer:
+    config, world = built.config, init_from_env(str(device))
+    optimisers = {'generator': config.generator_optimiser, 'discriminator': config.discriminator_optimiser}
+    with tempfile.TemporaryDirectory() as folder:
+        return Trainer(built.task, built.loader, config.loop, optimisers, world, Path(folder))
+
+
+def _parts(trainer: Trainer, contestant: str) -> tuple[Part, ...]:
+    """Iterations of a trainer: one part for every kind of iteration that lazy terms make."""
+    return tuple(
+        Part(kind, as_contestant(contestant, lambda step=step: _iterate(trainer, step)), share)
+        for kind, (step, share) in kinds_of_iteration(trainer.task.config).items()
+    )
+
+
+def kinds_of_iteration(gan: GanConfig) -> dict[str, tuple[int, float]]:
+    """{what is in an iteration: (a step at which it happens, its share of all iterations)}, over a whole period of the lazy terms."""
+    lazy = (('density', gan.density_weight, gan.density_every), ('R1', gan.r1_gamma, gan.r1_every), ('mirror', gan.mirror_weight, gan.mirror_every))
+    present = [(name, every) for name, weight, every in lazy if weight > 0]
+    period = math.lcm(*(every for _, every in present))
+    due = [' + '.join(['main', *(name for name, every in present if step % every == 0)]) for step in range(period)]
+    return {kind: (due.index(kind), count / period) for kind, count in Counter(due).items()}
 
 
 def _iterate(trainer: Trainer, step: int) -> None:

@@ -13,11 +13,13 @@ from benchmarks import report
 from benchmarks.__main__ import main
 from benchmarks.cases.case import KERNELS, KERNELS_BF16, NAIVE, NotMeasurable, Target
 from benchmarks.cases.rendering import RendererCase
+from benchmarks.cases.steps import kinds_of_iteration
 from benchmarks.children import in_child
 from benchmarks.comparing import Measured
 from benchmarks.curves import fit
 from benchmarks.memory import peak_above, peak_in_child
 from benchmarks.timing import Part, Timings, by_turns, speed_up, warm_up
+from training.tasks.gan import GanConfig
 
 CPU = torch.device('cpu')
 
@@ -92,6 +94,21 @@ def test_verdicts(target: Target, verdict: str) -> None:
     assert measured(**{KERNELS: 2 * 2**20}).verdict(target) == verdict
 
 
+@pytest.mark.parametrize(('bound', 'verdict'), [(9, 'met (8.50 times)'), (8, 'missed (8.50 times)')])
+def test_a_bound_on_cost(bound: float, verdict: str) -> None:
+    assert measured().verdict(Target(bound, 'times', NAIVE, KERNELS)) == verdict
+
+
+def test_lazy_terms_have_their_shares_of_a_whole_period() -> None:
+    """R1 every 4, density every 6, mirror every 2: of twelve iterations one has all three."""
+    kinds = kinds_of_iteration(GanConfig(r1_every=4, density_every=6, mirror_weight=1.0, mirror_every=2))
+    assert sum(share for _, share in kinds.values()) == pytest.approx(1)
+    for name, every in (('R1', 4), ('density', 6), ('mirror', 2)):
+        assert sum(share for kind, (_, share) in kinds.items() if name in kind) == pytest.approx(1 / every)
+        assert all((step % every == 0) == (name in kind) for kind, (step, _) in kinds.items())
+    assert kinds_of_iteration(GanConfig(r1_gamma=0, density_weight=0)) == {'main': (0, 1.0)}
+
+
 def test_a_line_is_found_and_a_parabola_is_none() -> None:
     sizes = [1, 2, 4, 8]
     line = fit(sizes, [0.5 + 0.25 * n for n in sizes])
@@ -118,6 +135,9 @@ def test_quick(section: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert result.exit_code == 0, result.output
     text = path.read_text()
     assert text.startswith(f'<!-- benchmarks {section}: begin -->') and report.TITLES[section] in text
+    if section == 'ways':
+        assert 'PoF3D, cameras found <= 1.6 times the step of EG3D, cameras known: ' in text and '| two views |' in text
+        return
     assert '| naive |' in text and 'reference' in text
     if section not in ('ops', 'curves'):
         assert 'Target (cpu): kernels >= 2x as fast as naive' in text and ('met (' in text or 'missed (' in text or 'not measurable here' in text)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from tests.training.tiny import tiny_config, trainer_of
+from tests.training.tiny import config_of, tiny_config, trainer_of
 from torch_utils.distributed import World
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,14 +31,38 @@ distributed.finish()
 """
 
 
-def test_two_ranks_equal_one(tmp_path: Path) -> None:
-    program = tmp_path / 'rank.py'
-    program.write_text(RANK_PROGRAM)
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', str(program), str(tmp_path)]
+READING_PROGRAM = f"""
+import sys
+from pathlib import Path
+import torch
+from tests.training.tiny import config_of, trainer_of
+from torch_utils import distributed
+world = distributed.init_from_env('cpu')
+trainer, _ = trainer_of(config_of('poses read'), Path(sys.argv[1]), world)
+for _ in range({STEPS}):
+    trainer.iterate()
+mine = trainer.task.conditions.readings.state_dict()
+for other in world.all_gather_object(mine):
+    assert all(torch.equal(mine[name], other[name]) for name in mine), 'the ranks remember different things'
+if world.is_main:
+    torch.save({{'G': trainer.task.generator.state_dict(), 'D': trainer.task.discriminator.state_dict(), **mine}}, sys.argv[1] + '/result.pt')
+distributed.finish()
+"""
+
+
+def of_two_ranks(program_text: str, folder: Path) -> dict:
+    """What the main rank of two wrote."""
+    program = folder / 'rank.py'
+    program.write_text(program_text)
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', str(program), str(folder)]
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
     ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stderr[-3000:]
-    both = torch.load(tmp_path / 'result.pt', weights_only=True)
+    return torch.load(folder / 'result.pt', weights_only=True)
+
+
+def test_two_ranks_equal_one(tmp_path: Path) -> None:
+    both = of_two_ranks(RANK_PROGRAM, tmp_path)
 
     alone, _ = trainer_of(tiny_config('ada.mode=ada', 'ada.initial=0.2', 'ada.interval=1'), tmp_path, World())
     for _ in range(STEPS):
@@ -49,3 +73,17 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
         for name, tensor in network.state_dict().items():
             torch.testing.assert_close(both[key][name], tensor, rtol=2e-4, atol=2e-5, msg=lambda message, name=name: f'{name}: {message}')
     assert both['p'] == alone.task.state_dict()
+
+
+def test_two_ranks_read_what_one_reads(tmp_path: Path) -> None:
+    """Every rank remembers the readings of all, class by class and in the order of the global batch."""
+    both = of_two_ranks(READING_PROGRAM, tmp_path)
+    alone, _ = trainer_of(config_of('poses read'), tmp_path, World())
+    for _ in range(STEPS):
+        alone.iterate()
+    readings = alone.task.conditions.readings
+    assert torch.equal(both['written'], readings.written) and int(readings.written.sum()) == 8 * STEPS and (readings.written > 0).all()
+    torch.testing.assert_close(both['codes'], readings.codes, rtol=2e-3, atol=2e-4)
+    for key, network in (('G', alone.task.generator), ('D', alone.task.discriminator)):
+        for name, tensor in network.state_dict().items():
+            torch.testing.assert_close(both[key][name], tensor, rtol=2e-4, atol=2e-5, msg=lambda message, name=name: f'{name}: {message}')

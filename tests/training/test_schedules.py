@@ -31,3 +31,13 @@ def test_render_resolution_is_whole() -> None:
 @pytest.mark.parametrize('nimg, expected', [(0, 0), (1000, 50), (10_000_000, 10_000)])
 def test_average_is_short_at_first(nimg: int, expected: float) -> None:
     assert schedules.ema_half_life_img(nimg, half_life_kimg=10, ramp_up=0.05) == expected
+
+
+@pytest.mark.parametrize('nimg, expected', [(0, 0), (1999, 0), (2000, 0), (4000, 0.5), (6000, 1), (10**7, 1)])
+def test_hold_then_ramp(nimg: int, expected: float) -> None:
+    assert schedules.hold_then_ramp(nimg, hold_kimg=2, fade_kimg=4) == expected
+
+
+def test_hold_without_a_ramp_is_a_step_and_nothing_at_all_is_over_at_once() -> None:
+    assert [schedules.hold_then_ramp(n, 2, 0) for n in (0, 1999, 2000)] == [0, 0, 1]
+    assert schedules.hold_then_ramp(0, 0, 0) == 1

@@ -78,6 +78,30 @@ def full_config(*settings: str) -> TrainingConfig:
     return configs.override(find_preset('ffhq'), [*FULL_SETTINGS, *settings])
 
 
+# The ways to train without known cameras, and to judge several views: preset, its tiny sizes, and what is switched on.
+CLASSES = ('data.path=synthetic:car,mug?poses=wide&background=white&resolution=8&count=40&seed=3',)
+SEVERAL = (*CLASSES, 'generator.synthesis.extra_blocks=8')
+READS = (*CLASSES, 'discriminator.pose.channels=4,4,4', 'discriminator.pose.hidden=8', 'reading.warmup_kimg=0.02', 'reading.memory=400')
+LEARNS = ('discriminator.pose.hidden=8', 'gan.pose_told_weight=0.5')
+PAIRS = ('gan.loss=relativistic', 'gan.r2_gamma=0.5')
+WAYS: dict[str, tuple[str, ...]] = {
+    'views apart': ('demo-imagenet', *SEVERAL),
+    'views together': ('demo-imagenet', *SEVERAL, 'gan.view_order=together'),
+    'views jointly': ('demo-imagenet', *SEVERAL, 'gan.view_order=together', 'discriminator.views_together=2'),
+    'one of two views for the discriminator': ('demo-imagenet', *SEVERAL, 'gan.views_discriminator=1'),
+    'pairs': ('demo-imagenet', *SEVERAL, *PAIRS, 'data.use_classes=false'),
+    'pairs of a class': ('demo-imagenet', *SEVERAL, *PAIRS),
+    'poses learned': ('demo-pof3d', *LEARNS, 'gan.mirror=PoF3D_2023'),
+    'poses read': ('demo-unposed', *READS),
+}
+
+
+def config_of(way: str, *settings: str) -> TrainingConfig:
+    """One of WAYS at test size, with further settings."""
+    preset, *own = WAYS[way]
+    return configs.override(find_preset(preset), [*SETTINGS, *own, *settings])
+
+
 def trainer_of(config: TrainingConfig, folder: Path, world: World) -> tuple[Trainer, Built]:
     """A trainer at its first step."""
     built = build(config)

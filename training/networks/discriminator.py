@@ -51,7 +51,7 @@ class DiscriminatorConfig:
         if self.mbstd_group < 0 or self.num_classes < 0:
             raise UsageError('discriminator: mbstd_group and num_classes must be at least 0')
         if self.conditions_on_pose and self.pose is None:
-            raise UsageError('discriminator.conditions_on_pose needs a reader of poses; --set discriminator.pose.sees=trunk gives it one.')
+            raise UsageError('discriminator.conditions_on_pose needs a reader of poses, and discriminator.pose is none; start from demo-pof3d or demo-unposed.')
         if self.views_together < 1:
             raise UsageError(f'discriminator.views_together counts pictures and is at least 1; found {self.views_together}.')
         if self.views_together > 1 and (self.conditions_on_pose or self.conditions_on_camera):

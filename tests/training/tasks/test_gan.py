@@ -1,0 +1,272 @@
+"""The one task in all its ways: exact under splits and interruptions, and every loss moves what it is meant to move."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.training.tiny import WAYS, config_of, trainer_of
+from torch_utils import checkpoint
+from torch_utils.distributed import World
+from torch_utils.rng import Stream
+from training.config import TrainingConfig
+from training.loop import Trainer
+from training.networks.discriminator import Discriminator, Judgement, minibatch_deviation
+from training.task import Moment
+from training.tasks.gan import GanConfig, GanTask
+
+STILL = ('generator_optimiser.learning_rate=0', 'discriminator_optimiser.learning_rate=0')  # gradients of several steps at the same weights
+every_way = pytest.mark.parametrize('way', WAYS)
+
+
+def tensors_of(parts: object, path: str = '') -> Iterator[tuple[str, object]]:
+    """Every leaf of nested state, by its path."""
+    items = parts.items() if isinstance(parts, dict) else enumerate(parts) if isinstance(parts, (list, tuple)) else None
+    if items is None:
+        yield path, parts
+        return
+    for key, value in items:
+        yield from tensors_of(value, f'{path}/{key}')
+
+
+def gradients_of(trainer: Trainer) -> dict[str, Tensor]:
+    """Of the last step of every network, by name; those that there are."""
+    return {
+        f'{name}.{part}': parameter.grad.clone()
+        for name, network in trainer.task.networks.items()
+        for part, parameter in network.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor], where: str) -> None:
+    """Up to the order of summation, against the largest entry of each tensor."""
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        error = (found[name] - tensor).abs().max()
+        assert error <= 2e-4 * tensor.abs().max() + 1e-6, f'{where}, {name}: {error:.1e} beside {tensor.abs().max():.1e}'
+
+
+@every_way
+def test_two_half_batches_are_one_batch(tmp_path: Path, way: str) -> None:
+    """A half batch of four is a whole number of groups of the minibatch deviation, whatever the number and the order of views."""
+    whole, halves = (trainer_of(config_of(way, *STILL, *more), tmp_path, World())[0] for more in ((), ('loop.batch_gpu=4',)))
+    for step in range(3):
+        whole.iterate()
+        halves.iterate()
+        expected = gradients_of(whole)
+        assert sum(bool(tensor.any()) for tensor in expected.values()) > 30
+        assert_close(gradients_of(halves), expected, f'step {step}')
+    if way == 'poses read':
+        found, expected = (trainer.task.conditions.readings for trainer in (halves, whole))
+        assert torch.equal(found.written, expected.written) and int(found.written.sum()) == 24
+        torch.testing.assert_close(found.codes, expected.codes, rtol=1e-4, atol=1e-5)
+
+
+@every_way
+def test_an_interrupted_run_is_the_uninterrupted_one(tmp_path: Path, way: str) -> None:
+    config = config_of(way)
+    whole, _ = trainer_of(config, tmp_path, World())
+    first, _ = trainer_of(config, tmp_path, World())
+    for step in range(6):
+        whole.iterate()
+        if step < 3:
+            first.iterate()
+    first.save()
+    second, _ = trainer_of(config, tmp_path, World())
+    second.resume(checkpoint.newest_state(tmp_path))
+    for _ in range(3):
+        second.iterate()
+    ours, theirs = (dict(tensors_of(trainer.parts())) for trainer in (second, whole))
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        if isinstance(value, Tensor):
+            assert torch.equal(ours[name], value), name
+        elif name != '/progress/seconds':
+            assert ours[name] == value, name
+    if way == 'poses read':
+        assert int(theirs['/task/readings/written'].sum()) == 48
+
+
+class Ear:
+    """Stands where `discriminator.judge` stood and notes the rows of every call with a stream."""
+
+    def __init__(self, discriminator: Discriminator) -> None:
+        self.judge = discriminator.judge
+        self.calls: list[tuple[str, tuple[int, ...]]] = []
+        discriminator.judge = self
+
+    def __call__(self, *arguments: object) -> Judgement:
+        stream = arguments[-1]
+        assert isinstance(stream, Stream)
+        self.calls.append((stream.phase, stream.rows))
+        return self.judge(*arguments)
+
+
+def groups(rows: int) -> list[list[int]]:
+    """Who shares a group of the minibatch deviation: changing one row changes the numbers of its group."""
+    x = torch.randn(rows, 1, 1, 1)
+    before = minibatch_deviation(x, 4, 'consecutive')
+    return [
+        (minibatch_deviation(x.index_add(0, torch.tensor([row]), torch.ones(1, 1, 1, 1) * 9), 4, 'consecutive') != before).flatten().nonzero().flatten().tolist()
+        for row in range(rows)
+    ]
+
+
+@pytest.mark.parametrize('way, separates', [('views apart', True), ('views together', False)])
+@pytest.mark.parametrize('batch_gpu', [4, 8])
+def test_views_of_a_scene_meet_in_a_group_only_where_they_are_together(tmp_path: Path, way: str, separates: bool, batch_gpu: int) -> None:
+    trainer, _ = trainer_of(config_of(way, f'loop.batch_gpu={batch_gpu}'), tmp_path, World())
+    ear = Ear(trainer.task.discriminator)
+    trainer.iterate()
+    of_fakes = [rows for phase, rows in ear.calls if phase in ('G', 'D')]
+    assert len(of_fakes) == 2 * (8 // batch_gpu)
+    for rows in of_fakes:
+        scenes = [row // 2 for row in rows]
+        assert len(rows) == 2 * batch_gpu and sorted(scenes) == sorted([*set(scenes)] * 2)
+        shared = [len({scenes[i] for i in group}) < len(group) for group in groups(len(rows))]
+        assert not any(shared) if separates else all(shared)
+
+
+@pytest.mark.parametrize(
+    'way, of_generator, of_discriminator',
+    [('views apart', 16, 16), ('one of two views for the discriminator', 16, 8), ('views jointly', 16, 16), ('poses learned', 16, 16)],
+)
+def test_how_many_pictures_are_judged(tmp_path: Path, way: str, of_generator: int, of_discriminator: int) -> None:
+    trainer, _ = trainer_of(config_of(way), tmp_path, World())
+    ear = Ear(trainer.task.discriminator)
+    trainer.iterate()
+    assert [(phase, len(rows)) for phase, rows in ear.calls] == [('G', of_generator), ('D', of_discriminator), ('D/real', 8)]
+
+
+@every_way
+def test_the_average_over_views_is_what_a_scene_costs(tmp_path: Path, way: str) -> None:
+    """One term per scene and phase part, whatever the number of views: the loop divides by the batch."""
+    trainer, _ = trainer_of(config_of(way), tmp_path, World())
+    for phase in trainer.task.phases:
+        rows = tuple(range(8))
+        batch = trainer.loader.batch(0, rows)
+        for terms in trainer.task.terms(phase, batch, trainer._moment(phase.name, rows)):
+            assert terms.shape == (8,) and terms.isfinite().all()
+
+
+# What each loss moves. A loss is linear in its weight, so the difference of two gradients is that of the term alone.
+
+
+def pulls(config: TrainingConfig, phase: str, **changes: object) -> dict[str, Tensor]:
+    """Gradients of all parameters of both networks, frozen or not, in the first step's phase; zeros where there are none."""
+    trainer, built = trainer_of(config, Path(), World())
+    task = trainer.task
+    gan: GanConfig = replace(config.gan, **changes)
+    task = GanTask(gan, task.generator, task.discriminator, task.conditions, task.augment, task.ada)
+    chosen = next(p for p in task.phases if p.name == phase)
+    for name, network in task.networks.items():
+        network.requires_grad_(name == chosen.trains)
+    rows = tuple(range(8))
+    moment = Moment(0, 1, Stream(seed=0, step=8, phase=phase, rows=rows), lambda *_: None)  # step 1: no penalty is due
+    for terms in task.terms(chosen, trainer.loader.batch(8, rows), moment):
+        (terms.sum() / 8).backward()
+    assert built.task.generator is task.generator
+    return {
+        f'{name}.{part}': torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        for name, network in task.networks.items()
+        for part, parameter in network.named_parameters()
+    }
+
+
+def moved_by(config: TrainingConfig, phase: str, weight: str) -> set[str]:
+    """The parameters on which the term with this weight has a gradient."""
+    off, on = pulls(config, phase, **{weight: 0.0}), pulls(config, phase, **{weight: 1.0})
+    return {name for name in on if (on[name] - off[name]).abs().max() > 1e-6 * (1e-6 + off[name].abs().max())}
+
+
+def starting(names: set[str] | dict[str, Tensor], *prefixes: str) -> set[str]:
+    return {name for name in names if name.startswith(prefixes)}
+
+
+LEARNER, READER, TRUNK = 'generator.pose_learner.', 'discriminator.reader.', 'discriminator.trunk.'
+
+
+def test_a_discriminator_that_looks_moves_the_learned_poses() -> None:
+    found = pulls(config_of('poses learned'), 'G', pose_told_weight=0.0, pose_learner_weight=0.0)
+    assert all(found[name].any() for name in starting(found, LEARNER))
+    assert not any(found[name].any() for name in starting(found, 'discriminator.'))
+
+
+def test_agreement_moves_the_pose_learner_and_nothing_else() -> None:
+    config = config_of('poses learned')
+    every = pulls(config, 'G')
+    assert moved_by(config, 'G', 'pose_learner_weight') == starting(every, LEARNER)
+
+
+@pytest.mark.parametrize('way', ['poses learned', 'poses read'])
+def test_telling_the_pose_moves_the_generator_and_not_the_reader(way: str) -> None:
+    moved = moved_by(config_of(way), 'G', 'pose_told_weight')
+    assert not starting(moved, 'discriminator.')
+    assert starting(moved, 'generator.synthesis.') and starting(moved, 'generator.mapping_network.') and starting(moved, 'generator.radiance.')
+
+
+@pytest.mark.parametrize('way', ['poses learned', 'poses read'])
+def test_the_reader_learns_from_readings_alone(way: str) -> None:
+    config = config_of(way)
+    scored = pulls(config, 'D', pose_reading_weight=0.0)
+    assert not any(scored[name].any() for name in starting(scored, READER, 'generator.'))
+    assert any(scored[name].any() for name in starting(scored, TRUNK))
+    moved = moved_by(config, 'D', 'pose_reading_weight')
+    assert starting(moved, READER) == starting(scored, READER)
+    sees_trunk = config.discriminator.pose.sees == 'trunk'
+    assert bool(starting(moved, TRUNK)) == sees_trunk and not starting(moved, 'discriminator.realness.', 'generator.')
+
+
+def test_a_discriminator_that_conditions_on_poses_uses_them() -> None:
+    found = pulls(config_of('poses learned'), 'D', pose_reading_weight=0.0)
+    assert found['discriminator.realness.mapping_network.embed_pose.weight'].any()
+
+
+def test_the_mirrored_view_is_no_lesson_for_the_reader() -> None:
+    config = config_of('poses learned', 'gan.mirror_every=1')
+    lessons = [
+        {name: pulls(config, 'D', mirror_weight=weight, pose_reading_weight=1.0)[name] for name in starting(pulls(config, 'D'), READER)}
+        for weight in (0.0, 1.0)
+    ]
+    for name in lessons[0]:
+        # Only the minibatch deviation could carry something over, and views of the two kinds stand in groups of their own.
+        torch.testing.assert_close(lessons[0][name], lessons[1][name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize('way', ['pairs', 'pairs of a class'])
+def test_both_sides_of_a_pair_pull_against_each_other(way: str) -> None:
+    """Of a relativistic pair the generator lowers what the discriminator raises: raising every score alike changes nothing for either."""
+    found = pulls(config_of(way), 'D', r1_gamma=0.0, r2_gamma=0.0)
+    bias = found.get('discriminator.realness.out.bias')
+    assert bias is not None
+    if way == 'pairs':  # without a condition the bias is added to every score
+        assert bias.abs().max() < 1e-6
+    assert any(tensor.any() for name, tensor in found.items() if name.startswith(TRUNK))
+
+
+def test_pairs_of_a_class_hold_one_class(tmp_path: Path) -> None:
+    trainer, _ = trainer_of(config_of('pairs of a class'), tmp_path, World())
+    rows = tuple(range(8))
+    batch, moment = trainer.loader.batch(0, rows), trainer._moment('G', rows)
+    assert torch.equal(trainer.task._conditions(batch, moment).classes, batch.classes) and len(batch.classes.unique()) == 2
+
+
+def test_far_moves_by_the_schedule_and_everything_follows(tmp_path: Path) -> None:
+    config = config_of('poses read', 'gan.far_hold_kimg=0.016', 'gan.far_fade_kimg=0.016')
+    rendering = config.generator.rendering
+    trainer, _ = trainer_of(config, tmp_path, World())
+    seen = []
+    for _ in range(5):
+        trainer.iterate()
+        seen.append(float(trainer.task.generator.far))
+        assert float(trainer.averages['generator'].module.far) == seen[-1], 'the average renders what training renders'
+    middle = (rendering.far_at_start + rendering.far) / 2
+    assert seen == pytest.approx([rendering.far_at_start, rendering.far_at_start, rendering.far_at_start, middle, rendering.far])
+    trainer.save()
+    second, _ = trainer_of(config, tmp_path, World())
+    second.resume(checkpoint.newest_state(tmp_path))
+    assert float(second.task.generator.far) == float(second.averages['generator'].module.far) == seen[-1]
