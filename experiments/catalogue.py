@@ -75,4 +75,100 @@ E1X = Experiment(
     curves=_CURVES,
 )
 
-EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (E1, E1X)}
+# Nothing can be set that names another kind of law, so an arm that knows the law takes the labels' (dealt out anew, and not shown to the
+# discriminator), and the wrong one is a band as wide as a normal law of 18 degrees of yaw and 6 of pitch.
+_NO_POSES = (
+    'generator.pose=none', 'discriminator.pose=none', 'discriminator.conditions_on_pose=false', 'gan.pose_reading_weight=0', 'gan.pose_learner_weight=0',
+    'gan.mirror_weight=0',
+)
+_NARROW = ('cameras.yaw_min_deg=-31.2', 'cameras.yaw_max_deg=31.2', 'cameras.pitch_min_deg=1.6', 'cameras.pitch_max_deg=22.4')
+
+E2 = Experiment(
+    name='E2',
+    claim='The law of cameras can be learned together with the shape, from pictures alone.',
+    preset='demo-pof3d',
+    data=f'{_CAR}0',
+    held_out=f'{_CAR}1',
+    kimg=16.0,
+    arms={
+        'A': Arm('PoF3D: the generator invents cameras, the discriminator reads them and judges under what it reads'),
+        'B': Arm('the discriminator reads cameras and judges without them', ('discriminator.conditions_on_pose=false',)),
+        'C': Arm('cameras of a wrong, narrow law, nothing about them is learned', (*_NO_POSES, *_NARROW)),
+        'D': Arm(
+            'cameras of the true law, without labels', (f'data.path={_CAR}0&cameras=shuffled', 'discriminator.conditions_on_camera=false'), preset='demo'
+        ),
+        'E': Arm('cameras known (arm A of E1, shorter)', preset='demo'),
+        'U': Arm('the law is read off the pictures', preset='demo-unposed'),
+    },
+    bars=(
+        Bar('A', 'sw_aligned', high=0.12),
+        Bar('A', 'spread_ratio', 0.6, 1.4),
+        Bar('A', 'slope', low=0.5),
+        Bar('A', 'pose_error', high=25.0),
+        Bar('A', 'sw_aligned', high=0.0, against='B', relation='difference'),
+        Bar('A', 'slope', low=0.0, against='B', relation='difference'),
+        Bar('A', 'sw_aligned', high=0.0, against='C', relation='difference'),
+        Bar('A', 'slope', low=0.0, against='C', relation='difference'),
+        Bar('A', 'slope', low=-0.15, against='D', relation='difference'),
+        Bar('U', 'sw_aligned', high=0.12),
+        Bar('U', 'slope', low=0.5, every_seed=True),
+        Bar('U', 'pose_error', high=25.0),
+    ),
+    columns=(
+        'slope', 'pose_error', 'sw_aligned', 'law_aligned', 'spread_ratio', 'alignment', 'alignment_reversed', 'reader_error', 'depth_r',
+        'thickness_relative', 'class_accuracy', 'fd_photo', 'coverage', 'oracles_azimuth',
+    ),
+    curves=('fd_photo', 'class_accuracy', 'slope', 'pose_error', 'sw_aligned', 'law_aligned', 'spread_ratio', 'alignment', 'reader_error'),
+)
+
+_NO_EXTRA_BLOCKS, _SHALLOW, _ONE_VIEW = 'generator.synthesis.extra_blocks=()', 'generator.radiance.hidden=24', 'gan.views=1'
+_TOGETHER = 'gan.view_order=together'
+_RELATIVISTIC = ('gan.loss=relativistic', 'gan.r2_gamma=0.3')
+# As many weights more than the preset's (80,704) as extra blocks and a deep decoder give the generator (78,916).
+_WIDE_DISCRIMINATOR = 'discriminator.channels=(4,72),(8,72),(16,56),(32,40)'
+
+E3 = Experiment(
+    name='E3',
+    claim='Several judged views and a stronger generator give eight classes their shape from the whole sphere, without cameras.',
+    preset='demo-imagenet',
+    data=f'{_TOYWORLD}0',
+    held_out=f'{_TOYWORLD}1',
+    kimg=32.0,
+    arms={
+        'A': Arm('the preset: two views of a scene are judged, extra blocks, a deep decoder'),
+        'B': Arm('one view', (_ONE_VIEW,)),
+        'C': Arm('no extra blocks', (_NO_EXTRA_BLOCKS,)),
+        'D': Arm('a shallow decoder', (_SHALLOW,)),
+        'E': Arm('EG3D under the same cameras: one view, no extra blocks, a shallow decoder', (_ONE_VIEW, _NO_EXTRA_BLOCKS, _SHALLOW)),
+        'V4': Arm('four views', ('gan.views=4',)),
+        'G': Arm('views of a scene are neighbours in the minibatch deviation', (_TOGETHER,)),
+        'J': Arm('two views are judged with one answer', ('discriminator.views_together=2', _TOGETHER)),
+        'L': Arm('a larger discriminator instead of a larger generator', (_NO_EXTRA_BLOCKS, _SHALLOW, _WIDE_DISCRIMINATOR)),
+        'R': Arm('one view, relativistic pairs with R1 and R2', (_ONE_VIEW, *_RELATIVISTIC)),
+        'RM': Arm('two views, relativistic pairs with R1 and R2', _RELATIVISTIC),
+        'S': Arm("two views in the generator's step, one in the discriminator's", ('gan.views_discriminator=1',)),
+        'U': Arm('the law is read off the pictures, class by class; EG3D otherwise', preset='demo-unposed'),
+    },
+    bars=(
+        Bar('A', 'coverage', low=0.05, against='E', relation='difference'),
+        Bar('A', 'fd_photo', high=1.0, against='E', relation='ratio'),
+        Bar('A', 'slope', low=0.15, against='B', relation='difference'),
+        Bar('A', 'duplicates', high=0.02, against='B', relation='difference'),
+        Bar('A', 'diversity', low=0.9, against='B', relation='ratio'),
+        Bar('A', 'thickness', low=0.15),
+        Bar('A', 'alignment', low=0.4),
+        Bar('A', 'class_accuracy', low=0.7),
+        Bar('A', 'slope', low=-0.15, against='C', relation='difference'),
+        Bar('A', 'slope', low=-0.15, against='D', relation='difference'),
+        Bar('U', 'alignment', low=0.4),
+        Bar('U', 'slope', low=0.15, against='B', relation='difference'),
+        Bar('U', 'class_accuracy', low=0.7),
+    ),
+    columns=(
+        'slope', 'alignment', 'alignment_reversed', 'spread_ratio', 'reader_error', 'thickness', 'depth_r', 'class_accuracy', 'class_kl', 'fd_photo',
+        'coverage', 'duplicates', 'diversity', 'oracles_azimuth',
+    ),
+    curves=('fd_photo', 'class_accuracy', 'slope', 'alignment', 'alignment_reversed', 'sw_aligned', 'spread_ratio', 'coverage', 'duplicates'),
+)
+
+EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (E1, E1X, E2, E3)}

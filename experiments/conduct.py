@@ -13,6 +13,7 @@ from experiments.curves import draw_curves
 from experiments.evaluation import Effort, law_of_generator, look_at_real, look_at_runs, readers_for, real_subject
 from experiments.experiment import Experiment
 from experiments.judging import judge
+from experiments.pose_histograms import CAPTION, draw_pose_histograms
 from experiments.registration import register, told
 from experiments.report import Facts, values_over_kimg, write_report
 from experiments.runner import train
@@ -110,16 +111,18 @@ def _report(plan: Plan, folder: Path, done: Conducted) -> None:
 def _draw(plan: Plan, facts: Facts, finished: Sequence[Run]) -> dict[str, str]:
     """{file: caption} of the pictures that could be drawn."""
     experiment, drawn = plan.experiment, {}
-    curves = f'{experiment.name}-curves.png'
-    if experiment.curves:
-        try:
+    curves, poses = f'{experiment.name}-curves.png', f'{experiment.name}-poses.png'
+    try:
+        if experiment.curves:
             real = measure_all(facts.held.real, facts.held.reference, experiment.curves)
             draw_curves(plan.results / curves, experiment, facts.curves, real)
             drawn[curves] = (
                 f'Over the length of training, at {plan.effort.earlier.images} images: a colour per arm, a line per seed; dashed: bars; dotted: real scenes.'
             )
-        except MissingInputError as error:
-            tqdm.write(f'No curves: {error}')
+        draw_pose_histograms(plan.results / poses, experiment, facts.seen, facts.held.reference.real)
+        drawn[poses] = CAPTION
+    except MissingInputError as error:
+        tqdm.write(f'No curves and no histograms: {error}')
     seed = min((key[1] for key in facts.seen), default=None)
     shown = [run for run in finished if run.seed == seed and (run.arm, run.seed) in facts.seen]
     sheet = f'{experiment.name}-sheet.png'

@@ -4,12 +4,13 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from dnnlib.atomic import atomic_write
-from dnnlib.errors import MissingInputError
 from experiments.experiment import Experiment
+from experiments.figures import new_figure, save_figure
 from metrics.suite import STATISTICS
 
-COLOURS = ('#1f5fa8', '#d1495b', '#2e8b57', '#8a5fbf', '#c77f1b', '#555555')
+COLOURS = (
+    '#1f5fa8', '#d1495b', '#2e8b57', '#8a5fbf', '#c77f1b', '#555555', '#17a2b8', '#e377c2', '#9acd32', '#8c564b', '#000080', '#ff7f50', '#bcbd22',
+)
 COLUMNS = 3
 
 
@@ -23,16 +24,8 @@ def draw_curves(
 
     Raises MissingInputError where matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingInputError(
-            "curves are drawn by matplotlib, which is not installed here. Install this project's extra: pip install '.[docs]'."
-        ) from error
     rows = math.ceil(len(experiment.curves) / COLUMNS)
-    figure = Figure(figsize=(3.6 * COLUMNS, 2.6 * rows), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure(3.6 * COLUMNS, 2.6 * rows)
     colours = {arm: COLOURS[i % len(COLOURS)] for i, arm in enumerate(experiment.arms)}
     for place, name in enumerate(experiment.curves):
         axes = figure.add_subplot(rows, COLUMNS, place + 1)
@@ -53,8 +46,7 @@ def draw_curves(
     if shown:
         handles = [figure.axes[0].plot([], [], color=colours[arm], label=arm)[0] for arm in shown]
         figure.legend(handles=handles, loc='outside lower center', ncols=len(handles), fontsize=8, frameon=False)
-    with atomic_write(path) as file:
-        figure.savefig(file, format='png', dpi=110, metadata={'Software': None})
+    save_figure(path, figure)
 
 
 def _number(value: float | str) -> float:

@@ -3,12 +3,14 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 from tqdm import tqdm
 
 from dnnlib.atomic import atomic_write
@@ -17,7 +19,7 @@ from dnnlib.fetch import sha256_of
 from experiments.experiment import Experiment
 from experiments.runs import Run
 from experiments.side_by_side import Workers
-from metrics.evidence import Counts, Evidence, Readers, gather_evidence
+from metrics.evidence import Counts, Evidence, Readers, gather_evidence, gather_readings
 from metrics.features import PhotoFeatures, from_uint8
 from metrics.oracle import OracleRecipe, load_oracle
 from metrics.subject import Subject
@@ -30,10 +32,10 @@ from training.data.synthetic import SyntheticImages
 from training.data.toyworld.catalogue import CATALOGUE
 from training.evaluation import generator_subject
 from training.sampling import Truncation
-from training.snapshot import load_generator
+from training.snapshot import Snapshot, conditions_of, load_discriminator, load_generator
 from training.tasks.conditions import ConditionSource
 
-VERSION = 1  # raised whenever the same weights, readers and counts would give other evidence
+VERSION = 2  # raised whenever the same weights, readers and counts would give other evidence
 FULL = Counts()
 UNSEEN = 1_000_000  # number of the first held-out scene that is looked at for memorising alone
 SMALL = Counts(images=300, shapes=100, pairs=60, novel=0)  # for the curves
@@ -130,7 +132,7 @@ def class_ids(experiment: Experiment) -> tuple[int, ...]:
 
 def first_rows(evidence: Evidence, counts: Counts) -> Evidence:
     """The evidence that would have been gathered with smaller counts."""
-    sizes = {'images': counts.images, 'shapes': counts.shapes, 'pairs': counts.pairs, 'novel': counts.novel}
+    sizes = {'images': counts.images, 'shapes': counts.shapes, 'pairs': counts.pairs, 'novel': counts.novel, 'readings': counts.images}
     tables = {table: {name: column[:size] for name, column in getattr(evidence, table).items() if size} for table, size in sizes.items()}
     none = {table: f'no rows of {table} were asked for' for table, size in sizes.items() if not size}
     return Evidence(**tables, absent=none | evidence.absent)
@@ -196,9 +198,10 @@ def _look(task: _Look) -> Evidence:
                 f'{task.path.name} knows {snapshot.config.generator.num_classes} classes and the held-out data have {held_out.num_classes}; '
                 f'they must be sets of the same classes.'
             )
-        conditions = _conditions(task.experiment.held_out, snapshot.config)
+        conditions = _conditions(task.experiment.held_out, snapshot)
         subject = generator_subject(task.path.name, generator, conditions, 'cpu', Truncation(), condition_follows=task.follows)
-        return gather_evidence(subject, task.readers, task.counts, class_ids(task.experiment))
+        found = gather_evidence(subject, task.readers, task.counts, class_ids(task.experiment))
+        return found if task.follows else _with_readings(found, task.path, real_subject(task.experiment), task.counts.images)
 
     return kept(path, facts, gather)
 
@@ -223,10 +226,34 @@ def _world(spec: str) -> SyntheticImages:
     return data
 
 
+def _conditions(spec: str, snapshot: Snapshot) -> ConditionSource:
+    """Classes of the held-out set's law, and cameras of the model's own: those of the held-out set where it learned from labels, the law that
+    it was given, or the one that it read. A generator with a pose learner then chooses others itself (training.evaluation)."""
+    if snapshot.config.reading is not None:
+        return conditions_of(snapshot, _world(spec))
+    return _fixed_conditions(spec, snapshot.config)
+
+
 @cache
-def _conditions(spec: str, config: TrainingConfig) -> ConditionSource:
-    """Classes and cameras of the held-out set's law; reading its labels takes longer than a snapshot needs to load."""
+def _fixed_conditions(spec: str, config: TrainingConfig) -> ConditionSource:
+    """Reading the labels of a held-out set takes longer than a snapshot needs to load."""
     return conditions_for(config, _world(spec))
+
+
+def _with_readings(found: Evidence, path: Path, real: Subject, count: int) -> Evidence:
+    """The evidence with what the discriminator of the weights file reads of real pictures, if it reads poses. It reads them in groups, as in training."""
+    discriminator, snapshot = load_discriminator(path)
+    pose = snapshot.config.discriminator.pose
+    if pose is None or not count:
+        return found
+    dual, raw_side = snapshot.config.discriminator.see == 'dual', snapshot.config.generator.render_resolution
+
+    def read(images: Tensor) -> Tensor:
+        raw = F.interpolate(images, (raw_side, raw_side), mode='bilinear', antialias=True) if dual else None
+        return pose.rig.angles(discriminator.read_pose(images, raw))[0]
+
+    absent = {table: why for table, why in found.absent.items() if table != 'readings'}
+    return replace(found, readings=gather_readings(read, real, count), absent=absent)
 
 
 def _photo_features(spec: str, first: int, count: int, readers: Readers) -> Evidence:
@@ -247,8 +274,8 @@ def real_subject(experiment: Experiment) -> Subject:
 
 
 def law_of_generator(run: Run) -> Subject:
-    """The last snapshot of a run as a subject under the held-out set's law."""
+    """The last snapshot of a run as a subject under the held-out set's law of classes, and of cameras unless it has its own."""
     snapshots = run.snapshots()
     path = snapshots[max(snapshots)]
     generator, snapshot = load_generator(path)
-    return generator_subject(run.name, generator, _conditions(run.experiment.held_out, snapshot.config), 'cpu', Truncation())
+    return generator_subject(run.name, generator, _conditions(run.experiment.held_out, snapshot), 'cpu', Truncation())

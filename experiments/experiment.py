@@ -7,10 +7,12 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One way of training. `settings`: NAME=VALUE as `train.py --set` takes them, on top of the experiment's."""
+    """One way of training. `settings`: NAME=VALUE as `train.py --set` takes them, on top of the experiment's. `preset`: where it starts instead of
+    the experiment's preset, for what no setting can say (which kind of law the cameras have)."""
 
     caption: str
     settings: tuple[str, ...] = ()
+    preset: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,7 @@ class Bar:
     """A statistic of an arm must lie in [low, high], with its whole 95 % interval (None: open on that side).
 
     against, relation: the statistic is the difference `arm - against` or the ratio `arm / against`, seed by seed.
+    every_seed: no mean may hide a seed, so the value of each must lie there too.
     """
 
     arm: str
@@ -26,6 +29,7 @@ class Bar:
     high: float | None = None
     against: str | None = None
     relation: Literal['value', 'difference', 'ratio'] = 'value'
+    every_seed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +52,4 @@ class Experiment:
         for bar in self.bars:
             assert bar.arm in self.arms and (bar.against is None or bar.against in self.arms), bar
             assert (bar.relation == 'value') == (bar.against is None), bar
+            assert bar.relation == 'value' or not bar.every_seed, bar

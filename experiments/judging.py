@@ -110,15 +110,16 @@ def judge(experiment: Experiment, runs: RunEvidence, seeds: Sequence[int], refer
         Comparison(q.arm, q.against, q.statistic, answers[q].seeds, answers[q].found, why=answers[q].why) for q in compared
     ]
     return Judgement(
-        verdicts=tuple(_verdict(bar, answers[Question.of(bar)]) for bar in experiment.bars),
+        verdicts=tuple(_verdict(bar, answers[Question.of(bar)], runs, reference) for bar in experiment.bars),
         comparisons=tuple(_adjusted(comparisons)),
         cells={(q.arm, q.statistic): _cell(answers[q]) for q in cells},
     )
 
 
 def judge_bar(bar: Bar, runs: RunEvidence, seeds: Sequence[int], reference: Reference) -> Verdict:
-    """Met only if the whole 95 % interval lies inside. A ratio is the geometric mean of the seeds' ratios, so that a / b and b / a agree."""
-    return _verdict(bar, answer(Question.of(bar), runs, seeds, reference))
+    """Met only if the whole 95 % interval lies inside, and with `every_seed` each seed's value. A ratio is the geometric mean of the seeds' ratios,
+    so that a / b and b / a agree."""
+    return _verdict(bar, answer(Question.of(bar), runs, seeds, reference), runs, reference)
 
 
 def answer(question: Question, runs: RunEvidence, seeds: Sequence[int], reference: Reference, draws: int = 0) -> Answer:
@@ -194,15 +195,23 @@ def _over_seeds(measure, ours: Sequence[Group], theirs: Sequence[Group]) -> Diff
     return Difference(interval, agrees, float(2 * stdtr(len(differences) - 1, -abs(interval.value) / error)))
 
 
-def _verdict(bar: Bar, found: Answer) -> Verdict:
+def _verdict(bar: Bar, found: Answer, runs: RunEvidence, reference: Reference) -> Verdict:
     interval = found.interval
     if interval is None:
         return Verdict(bar, 'not measurable' if found.seeds else 'not run', found.seeds, why=found.why)
     if math.isnan(interval.low):
         why = f'{STATISTICS[bar.statistic].caption}: one seed gives a value and no interval'
         return Verdict(bar, 'not measurable', found.seeds, interval, why)
-    inside = (bar.low is None or interval.low >= bar.low) and (bar.high is None or interval.high <= bar.high)
-    return Verdict(bar, 'met' if inside else 'missed', found.seeds, interval)
+    beyond = []
+    if bar.every_seed:
+        values = {seed: STATISTICS[bar.statistic].of(runs[bar.arm, seed], reference) for seed in found.seeds}
+        beyond = [f'seed {seed} has {value:.3g}' for seed, value in values.items() if not _within(bar, value, value)]
+    met = _within(bar, interval.low, interval.high) and not beyond
+    return Verdict(bar, 'met' if met else 'missed', found.seeds, interval, ', '.join(beyond))
+
+
+def _within(bar: Bar, low: float, high: float) -> bool:
+    return (bar.low is None or low >= bar.low) and (bar.high is None or high <= bar.high)
 
 
 def _cell(found: Answer) -> Interval | str:

@@ -12,7 +12,7 @@ FILE = 'bars.json'
 
 
 def bar_text(bar: Bar) -> str:
-    """Such as 'slope in [0.85, 1.25]' or 'slope, A - B >= 0.3'."""
+    """Such as 'slope in [0.85, 1.25]', 'slope >= 0.5 in every seed' or 'slope, A - B >= 0.3'."""
     what = {'value': bar.statistic, 'difference': f'{bar.statistic}, {bar.arm} - {bar.against}', 'ratio': f'{bar.statistic}, {bar.arm} / {bar.against}'}
     if bar.low is None:
         bound = f'<= {bar.high:g}'
@@ -20,7 +20,7 @@ def bar_text(bar: Bar) -> str:
         bound = f'>= {bar.low:g}'
     else:
         bound = f'in [{bar.low:g}, {bar.high:g}]'
-    return f'{what[bar.relation]} {bound}'
+    return f'{what[bar.relation]} {bound}{" in every seed" if bar.every_seed else ""}'
 
 
 def register(experiment: Experiment, folder: Path) -> None:

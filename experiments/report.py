@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dnnlib.atomic import atomic_write
 from experiments.evaluation import Effort, Held, Seen, first_rows
-from experiments.experiment import Experiment
+from experiments.experiment import Arm, Experiment
 from experiments.judging import Comparison, Judgement, Verdict, complete_seeds
 from experiments.registration import bar_text
 from metrics.evidence import Evidence, Readers
@@ -102,7 +102,7 @@ def _markdown(facts: Facts, pictures: Mapping[str, str]) -> str:
         '## Arms',
         _table(
             ['arm', 'what', 'settings', 'finished seeds'],
-            [[name, arm.caption, _code(arm.settings), _seeds_of(facts, name)] for name, arm in experiment.arms.items()],
+            [[name, arm.caption, _settings(arm), _seeds_of(facts, name)] for name, arm in experiment.arms.items()],
         ),
         '## Numbers',
         _numbers(facts, notes),
@@ -159,7 +159,7 @@ def _numbers(facts: Facts, notes: '_Notes') -> str:
 
 def _is_distance(name: str) -> bool:
     """Whether real scenes against real scenes are above 0 by chance alone."""
-    return name.startswith(('fd_', 'kd_', 'sw_')) or name in ('class_kl', 'mode_kl', 'pose_js')
+    return name.startswith(('fd_', 'kd_', 'sw_', 'law_')) or name in ('class_kl', 'mode_kl', 'pose_js')
 
 
 def _times(name: str, cell: Interval, real: Interval | str) -> str:
@@ -237,7 +237,7 @@ def _how(facts: Facts) -> str:
     oracle = '; '.join(f'{oracle.name} {oracle.recipe.seed}, SHA-256 `{oracle.sha256}`' for oracle in oracles) or 'no oracle'
     settings = f'; {_code(experiment.settings)}' if experiment.settings else ''
     return f"""* Command: `{facts.command}`; machine: {machine()}.
-* Trains on `{experiment.data}`, judged against `{experiment.held_out}`, preset `{experiment.preset}`, {experiment.kimg:g} kimg,
+* Trains on `{experiment.data}`, judged against `{experiment.held_out}`, preset `{experiment.preset}` where the arm names no other, {experiment.kimg:g} kimg,
   seeds {", ".join(map(str, facts.seeds))}{settings}.
 * N: {counts.images} images, {counts.shapes} with depth, {counts.pairs} pairs, {counts.novel} turned views per angle, of each run and of the real scenes;
   on the way {earlier.images}, {earlier.shapes}, {earlier.pairs}.
@@ -268,6 +268,11 @@ class _Notes:
 def _seeds_of(facts: Facts, arm: str) -> str:
     complete = complete_seeds(facts.seen, facts.seeds, arm)
     return ', '.join(map(str, complete)) or 'none'
+
+
+def _settings(arm: Arm) -> str:
+    """As one would write them after train.py."""
+    return ' '.join(filter(None, [arm.preset and f'`--cfg {arm.preset}`', _code(arm.settings)]))
 
 
 def _code(settings: Sequence[str]) -> str:

@@ -44,6 +44,11 @@ class Run:
         """What `--set` gets: the experiment's settings, then the arm's; the last one wins."""
         return (*self.experiment.settings, *self.experiment.arms[self.arm].settings)
 
+    @property
+    def preset(self) -> str:
+        """The arm's, or the experiment's."""
+        return self.experiment.arms[self.arm].preset or self.experiment.preset
+
     def folder(self) -> Path | None:
         """The newest numbered folder with options in it, or None when training has not begun. An older one was given up by somebody."""
         found = [path.parent for path in self.home.glob(f'[0-9]*-*/{OPTIONS_FILE}')]
@@ -56,7 +61,7 @@ class Run:
             return ['--resume', str(folder), '--gpus', '1']
         settings = [argument for setting in self.settings for argument in ('--set', setting)]
         return [
-            *('--cfg', self.experiment.preset, '--data', self.experiment.data, '--kimg', f'{self.experiment.kimg:g}', '--seed', str(self.seed)),
+            *('--cfg', self.preset, '--data', self.experiment.data, '--kimg', f'{self.experiment.kimg:g}', '--seed', str(self.seed)),
             *('--gpus', '1', '--metrics', 'none', *settings, '--outdir', str(self.home)),
         ]
 
@@ -113,7 +118,7 @@ def expected_config(run: Run) -> TrainingConfig:
     """The resolved configuration that train.py writes for the arguments of a new run. Raises what train.py would raise."""
     experiment = run.experiment
     flags = [f'data.path={experiment.data}', f'loop.kimg={experiment.kimg:g}', f'loop.seed={run.seed}', 'metrics.names=']
-    config = configs.override(find_preset(experiment.preset), [*flags, *run.settings])
+    config = configs.override(find_preset(run.preset), [*flags, *run.settings])
     return fit_to_data(config, open_dataset(config.data.path))
 
 

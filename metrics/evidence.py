@@ -1,8 +1,8 @@
 """What was seen of a subject, kept as plain arrays: statistics, intervals and tables are computed from these, and never need the subject again.
 
-Four tables, whose rows are resampled together: `images` (pictures under the subject's own law), `shapes` (the first of them, with their
-depth), `pairs` (two views of one scene) and `novel` (features of views turned away from the law). What could not be seen is in `absent`,
-with the reason.
+Five tables, whose rows are resampled together: `images` (pictures under the subject's own law), `shapes` (the first of them, with their
+depth), `pairs` (two views of one scene), `novel` (features of views turned away from the law) and `readings` (what a model that reads poses
+makes of real pictures). What could not be seen is in `absent`, with the reason.
 """
 
 import zipfile
@@ -33,7 +33,7 @@ from training.cameras.camera import Camera
 from training.cameras.orbit import angles_of
 
 BATCH = 96
-TABLES = ('images', 'shapes', 'pairs', 'novel')
+TABLES = ('images', 'shapes', 'pairs', 'novel', 'readings')
 OBJECT_OPACITY = 0.9
 FEWEST_OBJECT_PIXELS = 20
 ACCURACIES = ('correlation', 'residual', 'scale', 'std_ratio', 'normals_deg')
@@ -67,12 +67,13 @@ class Readers:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The four tables: {column: array of as many rows as the table has}; `absent`: {table or table/column: why it is not there}."""
+    """The five tables: {column: array of as many rows as the table has}; `absent`: {table or table/column: why it is not there}."""
 
     images: Table = field(default_factory=dict)
     shapes: Table = field(default_factory=dict)
     pairs: Table = field(default_factory=dict)
     novel: Table = field(default_factory=dict)
+    readings: Table = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
 
     def columns(self, table: str, names: Sequence[str]) -> tuple[np.ndarray, ...]:
@@ -118,6 +119,21 @@ def gather_evidence(
     return _Gathering(subject, readers, counts, class_ids, batch, quiet).run()
 
 
+def gather_readings(read: Callable[[Tensor], Tensor], real: Subject, count: int, *, batch: int = BATCH) -> Table:
+    """The table `readings` of the first `count` pictures of real scenes whose cameras are known: azimuths in radians, read and true, and classes.
+
+    read: [N, 3, S, S] in [-1, 1] -> azimuths [N] in radians. Pictures without classes are of class 0.
+    """
+    rows: list[Table] = []
+    for start in range(0, count, batch):
+        views = real.sample(start, min(batch, count - start))
+        assert views.camera is not None, 'the truth about these pictures is not known'
+        classes = torch.zeros(len(views), dtype=torch.int64) if views.classes is None else views.classes
+        true = angles_of(views.camera)[0]
+        rows.append({'read': read(views.image).double().numpy(), 'true': true.double().numpy(), 'class': classes.numpy()})
+    return _joined(rows)
+
+
 @dataclass(frozen=True, slots=True)
 class _Gathering:
     subject: Subject
@@ -128,11 +144,11 @@ class _Gathering:
     quiet: bool
 
     def run(self) -> Evidence:
-        absent: dict[str, str] = {}
+        absent = {'readings': 'this subject reads no poses off real pictures'}
         images, shapes = self._images(absent)
         pairs = self._pairs(absent)
         novel = self._novel(absent)
-        return Evidence(images, shapes, pairs, novel, absent)
+        return Evidence(images, shapes, pairs, novel, absent=absent)
 
     def _images(self, absent: dict[str, str]) -> tuple[Table, Table]:
         rows: list[Table] = []

@@ -37,8 +37,12 @@ GROUPS: Mapping[str, Group] = {
     'poses': Group(
         'from where the pictures are seen',
         'images',
-        ('sw_raw', 'sw_aligned', 'pose_spread', 'pose_js', 'pose_error', 'pose_flips', 'alignment'),
+        (
+            'sw_raw', 'sw_aligned', 'sw_mirrored', 'pose_spread', 'spread_ratio', 'pose_js', 'pose_error', 'pose_flips', 'alignment',
+            'alignment_reversed',
+        ),
     ),
+    'law': Group('from where the pictures are rendered', 'images', ('law_aligned', 'law_mirrored')),
     'response': Group('whether a picture turns as its camera does', 'pairs', ('slope', 'slope_trimmed')),
     'consistency': Group(
         'whether two views show one thing', 'pairs', ('reprojection', 'reprojection_coverage', 'view_cosine', 'view_class', 'view_mode')

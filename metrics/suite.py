@@ -11,18 +11,19 @@ from typing import Literal
 
 import numpy as np
 
+from metrics.class_alignment import class_alignment, reader_error_deg
 from metrics.classes import class_agreement, class_histogram, mode_histogram
 from metrics.duplicates import diversity, duplicate_fraction
 from metrics.evidence import NOVEL_TURNS_DEG, Evidence
 from metrics.frechet import frechet_distance
 from metrics.intervals import Interval, bootstrap, seed_interval
 from metrics.kernel import KernelConfig, kernel_distance
-from metrics.measurable import NotMeasurable
+from metrics.measurable import NotMeasurable, measurable
 from metrics.memorising import memorising_auc
 from metrics.moments import Moments
 from metrics.novel_views import novel_view_distance
 from metrics.pose_accuracy import pose_accuracy
-from metrics.pose_distribution import circular_std_deg, pose_distribution
+from metrics.pose_distribution import LEAST_POSES, circular_std_deg, directions, gauge, pose_distribution, sliced_wasserstein
 from metrics.pose_response import pose_response
 from metrics.precision_recall import PrecisionRecallConfig, precision_recall
 from metrics.vendi import vendi_score
@@ -158,11 +159,36 @@ def _mode_kl(reference: Reference, classes: np.ndarray, modes: np.ndarray) -> fl
     return mode_histogram(classes, modes, NUM_CLASSES, NUM_MODES, *reference.columns('images', 'class', 'mode')).kl
 
 
-def _poses(field: str) -> Callable[..., float]:
+def _turned(*real_names: str, mirror: bool = False) -> Callable[..., float]:
+    """Distance of directions to those of the real images, which stand in these columns, after the best turn about the vertical."""
+
     def measure(reference: Reference, azimuth: np.ndarray, elevation: np.ndarray) -> float:
-        return getattr(pose_distribution(azimuth, elevation, *reference.columns('images', 'azimuth', 'elevation')), field)
+        real = measurable('the law of real poses', *reference.columns('images', *real_names), least=LEAST_POSES)
+        seen = measurable('the law of poses', azimuth, elevation, least=LEAST_POSES)
+        return gauge(directions(*seen), directions(*real), mirror=mirror).distance
 
     return measure
+
+
+def _unturned(reference: Reference, azimuth: np.ndarray, elevation: np.ndarray) -> float:
+    real = measurable('the law of real poses', *reference.columns('images', 'azimuth', 'elevation'), least=LEAST_POSES)
+    seen = measurable('the law of poses', azimuth, elevation, least=LEAST_POSES)
+    return sliced_wasserstein(directions(*seen), directions(*real))
+
+
+def _divergence(reference: Reference, azimuth: np.ndarray, elevation: np.ndarray) -> float:
+    return pose_distribution(azimuth, elevation, *reference.columns('images', 'azimuth', 'elevation')).js
+
+
+def _spread_ratio(reference: Reference, azimuth: np.ndarray) -> float:
+    spread = circular_std_deg(reference.column('images', 'azimuth'))
+    if not 0 < spread < np.inf:
+        raise NotMeasurable(f'the azimuths of real pictures have a circular spread of {spread:g} degrees')
+    return circular_std_deg(azimuth) / spread
+
+
+def _alignment(reversed_sense: bool) -> Callable[..., float]:
+    return lambda reference, *columns: class_alignment(*columns, reversed_sense=reversed_sense)
 
 
 def _pose_errors(field: str) -> Callable[..., float]:
@@ -197,6 +223,9 @@ def _identical(reference: Reference, values: np.ndarray) -> float:
     return float(np.mean(values))
 
 
+_READ = ('azimuth', 'elevation')  # by the oracle, in pictures
+_ASKED = ('asked_azimuth', 'asked_elevation')  # the cameras that the pictures were rendered from
+_OF_CLASSES = ('azimuth', 'asked_azimuth', 'asked_class')
 _RESPONSE = ('commanded_deg', 'response_deg', 'right_class')
 
 STATISTICS: Mapping[str, Statistic] = {
@@ -220,21 +249,38 @@ STATISTICS: Mapping[str, Statistic] = {
     'class_kl': Statistic('KL of the histogram of classes', 'lower', 'images', ('class',), _class_kl, 'centred'),
     'classes_present': Statistic('classes above 2 %', 'higher', 'images', ('class',), _classes_present, 'none'),
     'mode_kl': Statistic('KL of the colour modes within classes', 'lower', 'images', ('class', 'mode'), _mode_kl, 'centred'),
-    'sw_raw': Statistic('sliced Wasserstein distance of poses', 'lower', 'images', ('azimuth', 'elevation'), _poses('raw'), 'centred', 100),
-    'sw_aligned': Statistic(
-        'distance of poses after one global turn', 'lower', 'images', ('azimuth', 'elevation'), _poses('aligned'), 'centred', 100
+    'sw_raw': Statistic('sliced Wasserstein distance of poses', 'lower', 'images', _READ, _unturned, 'centred', 100),
+    'sw_aligned': Statistic('distance of poses after one global turn', 'lower', 'images', _READ, _turned(*_READ), 'centred', 100),
+    'sw_mirrored': Statistic(
+        'the same, or of their mirror image if that is nearer', 'lower', 'images', _READ, _turned(*_READ, mirror=True), 'centred', 100
+    ),
+    'law_aligned': Statistic(
+        "distance of the cameras used to the real images' true ones, after one turn", 'lower', 'images', _ASKED, _turned(*_ASKED), 'centred', 100
+    ),
+    'law_mirrored': Statistic(
+        'the same, or of their mirror image if that is nearer', 'lower', 'images', _ASKED, _turned(*_ASKED, mirror=True), 'centred', 100
     ),
     'pose_spread': Statistic(
         'circular spread of azimuth, degrees', 'real', 'images', ('azimuth',), lambda _, azimuth: circular_std_deg(azimuth)
     ),
-    'pose_js': Statistic('Jensen-Shannon divergence of binned poses', 'lower', 'images', ('azimuth', 'elevation'), _poses('js'), 'none'),
+    'spread_ratio': Statistic('circular spread of azimuth, times the real one', 'real', 'images', ('azimuth',), _spread_ratio),
+    'pose_js': Statistic('Jensen-Shannon divergence of binned poses', 'lower', 'images', _READ, _divergence, 'none'),
     'pose_error': Statistic(
-        'median azimuth error, degrees', 'lower', 'images', ('azimuth', 'asked_azimuth'), _pose_errors('median_deg'), draws=200
+        'median azimuth error after one global turn, degrees', 'lower', 'images', ('azimuth', 'asked_azimuth'), _pose_errors('median_deg'), draws=200
     ),
     'pose_flips': Statistic(
         'share of azimuth errors above 90 degrees', 'lower', 'images', ('azimuth', 'asked_azimuth'), _pose_errors('flips'), draws=200
     ),
-    'alignment': Statistic('|mean exp i(read - asked)|', 'higher', 'images', ('azimuth', 'asked_azimuth'), _pose_errors('alignment'), draws=200),
+    'alignment': Statistic(
+        'mean over classes of |mean exp i(read - asked)|', 'higher', 'images', _OF_CLASSES, _alignment(reversed_sense=False), 'centred', 200
+    ),
+    'alignment_reversed': Statistic(
+        'the same with read + asked: pictures that turn the wrong way', 'lower', 'images', _OF_CLASSES, _alignment(reversed_sense=True), 'centred', 200
+    ),
+    'reader_error': Statistic(
+        "median azimuth error of the model's own reading of real pictures, degrees", 'lower', 'readings', ('read', 'true', 'class'),
+        lambda _, *columns: reader_error_deg(*columns), draws=200,
+    ),
     'oracles_azimuth': Statistic(
         'median difference of two oracles, degrees', 'lower', 'images', ('other_azimuth_deg',), _median
     ),

@@ -68,7 +68,7 @@ def test_interrupted_continued_and_reported(plan: Plan, monkeypatch: pytest.Monk
     text = done.report.read_text()
     assert '**1 of 3 bars met**' in text and 'there is no depth' in text and 'camera follows' in text
     assert 'before the first run, and are the same today' in text
-    assert (plan.results / 'T-sheet.png').is_file()
+    assert all((plan.results / f'T-{picture}.png').is_file() and f'(T-{picture}.png)' in text for picture in ('sheet', 'poses', 'curves'))
     found = json.loads(done.report.with_suffix('.json').read_text())
     flat = next(run for run in found['runs'] if run['arm'] == 'B')
     assert flat['state'] == 'finished' and flat['statistics']['thickness'].startswith('not measurable here')

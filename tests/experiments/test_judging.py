@@ -1,6 +1,7 @@
 """Bars and comparisons on evidence that was made by hand: what is met, what is not, and what cannot be said."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,6 +32,19 @@ def test_a_bar_is_met_only_if_the_whole_interval_lies_inside() -> None:
     assert missed.outcome == 'missed' and missed.interval.value == pytest.approx(0.95) and missed.interval.low < 0.9
     assert judge_bar(Bar('A', 'class_accuracy', low=0.9, high=0.951), many, SEEDS, REFERENCE).outcome == 'missed', 'both ends count'
     assert judge_bar(Bar('A', 'class_accuracy', high=0.9), many, SEEDS, REFERENCE).outcome == 'missed'
+
+
+def test_a_mean_may_not_hide_a_seed() -> None:
+    runs = arms_of(lambda arm, seed: evidence(seed, rows=400, thickness=(0.6, 0.7, 0.48)[seed]), 'A', SEEDS)
+    low = judge_bar(Bar('A', 'thickness', low=0.47, every_seed=True), runs, SEEDS, REFERENCE)
+    assert low.outcome == 'met' and not low.why
+    two = {key: runs[key] for key in (('A', 0), ('A', 1))}
+    assert judge_bar(Bar('A', 'thickness', low=0.55, every_seed=True), two, SEEDS, REFERENCE).outcome == 'met'
+    many = arms_of(lambda arm, seed: evidence(seed, rows=400, thickness=0.48 if seed == 9 else 0.7), 'A', tuple(range(10)))
+    bar = Bar('A', 'thickness', low=0.5)
+    assert judge_bar(bar, many, range(10), REFERENCE).outcome == 'met', 'the interval of the mean is above'
+    hidden = judge_bar(replace(bar, every_seed=True), many, range(10), REFERENCE)
+    assert hidden.outcome == 'missed' and hidden.why == 'seed 9 has 0.48'
 
 
 def test_differences_and_ratios_are_paired_by_seed() -> None:

@@ -12,11 +12,13 @@ from experiments.curves import draw_curves
 from experiments.evaluation import Effort, Held, Seen, first_rows
 from experiments.experiment import Bar
 from experiments.judging import judge
+from experiments.pose_histograms import _histogram, draw_pose_histograms
 from experiments.registration import bar_text, register, told
 from experiments.report import Facts, values_over_kimg, write_report
 from experiments.sheets import MOST_BYTES, draw_sheet, small_png
 from experiments.side_by_side import Workers
 from metrics.evidence import Counts, Readers
+from metrics.measurable import NotMeasurable
 from metrics.suite import Reference, measure_all
 from metrics.toy_subject import counted_from, toy_subject
 from tests.experiments.tiny import COUNTS, EARLIER, TINY, evidence
@@ -94,14 +96,15 @@ def test_curves_compare_equal_numbers_of_images(facts: Facts) -> None:
     few = replace(whole, images={name: column[: EARLIER.images] for name, column in whole.images.items()})
     expected = measure_all(few, facts.held.reference, ('fd_photo',))['fd_photo']
     assert curves['A', 0][0.8]['fd_photo'] == expected != measure_all(whole, facts.held.reference, ('fd_photo',))['fd_photo']
-    rows = first_rows(replace(whole, novel={'0': np.ones((9, 3))}), Counts(images=7, shapes=5, pairs=0, novel=0))
+    rows = first_rows(replace(whole, novel={'0': np.ones((9, 3))}, readings={'read': np.ones(9)}), Counts(images=7, shapes=5, pairs=0, novel=0))
     assert measure_all(rows, facts.held.reference, ('fd_turned_0',))['fd_turned_0'] == 'not measurable here: no rows of novel were asked for'
-    assert {len(column) for column in rows.images.values()} == {7} and len(rows.shapes['thickness']) == 5 and rows.absent.items() >= whole.absent.items()
+    assert {len(column) for column in rows.images.values()} == {7} == {len(rows.readings['read'])} and len(rows.shapes['thickness']) == 5 and rows.absent.items() >= whole.absent.items()
 
 
 def test_bars_in_words() -> None:
     assert bar_text(Bar('A', 'slope', 0.85, 1.25)) == 'slope in [0.85, 1.25]'
     assert bar_text(Bar('A', 'slope', low=0.3, against='B', relation='difference')) == 'slope, A - B >= 0.3'
+    assert bar_text(Bar('A', 'slope', low=0.5, every_seed=True)) == 'slope >= 0.5 in every seed'
     assert bar_text(Bar('A', 'pose_error', high=0.5, against='B', relation='ratio')) == 'pose_error, A / B <= 0.5'
 
 
@@ -117,6 +120,25 @@ def test_curves_leave_gaps_for_what_could_not_be_measured(facts: Facts, tmp_path
     curves = values_over_kimg(facts.seen, facts.held.reference, facts.effort)
     draw_curves(tmp_path / 'curves.png', TINY, curves, measure_all(facts.held.real, facts.held.reference, TINY.curves))
     assert (tmp_path / 'curves.png').read_bytes().startswith(b'\x89PNG')
+
+
+def test_histograms_of_poses_are_of_what_was_seen_and_asked(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    real = evidence(0, azimuth=draw.normal(0, 0.5, 60), asked_azimuth=draw.normal(0, 0.5, 60), asked_elevation=draw.uniform(0, 0.3, 60))
+    blind = replace(real, images={name: column for name, column in real.images.items() if name == 'photo'})
+    seen = {('A', 0): Seen({0.8: real}), ('A', 1): Seen({0.8: blind}), ('B', 1): Seen({0.8: real})}
+    draw_pose_histograms(tmp_path / 'poses.png', EXPERIMENT, seen, real)
+    assert (tmp_path / 'poses.png').read_bytes().startswith(b'\x89PNG')
+    heights, edges = _histogram(np.radians([-180.0, -175.0, 184.0, 0.0, 179.9, 360.0]))
+    assert heights[0] == 3 / 6 and heights[18] == 2 / 6 and heights[35] == 1 / 6 and (edges[0], edges[-1]) == (-180, 180)
+    with pytest.raises(NotMeasurable):
+        draw_pose_histograms(tmp_path / 'none.png', EXPERIMENT, seen, blind)
+
+
+def test_an_arm_with_a_preset_of_its_own_says_so(facts: Facts, tmp_path: Path) -> None:
+    arms = EXPERIMENT.arms | {'B': replace(EXPERIMENT.arms['B'], preset='demo-pof3d', settings=('gan.views=1',))}
+    text = write_report(replace(facts, experiment=replace(EXPERIMENT, arms=arms)), tmp_path, {}).read_text()
+    assert '| `--cfg demo-pof3d` `gan.views=1` |' in text
 
 
 def test_sheet_is_a_group_per_subject_and_small(tmp_path: Path) -> None:

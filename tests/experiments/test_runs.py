@@ -30,6 +30,8 @@ def test_a_new_run_is_asked_for_as_people_would_ask(tmp_path: Path) -> None:
     assert text.startswith('--cfg demo --data synthetic:car?') and '--kimg 20 --seed 2 --gpus 1 --metrics none' in text
     assert arguments[-2:] == ['--outdir', str(tmp_path / 'E1' / 'B-seed2')]
     assert 'cameras=shuffled' in arguments[arguments.index('--set') + 1]
+    own = Run(EXPERIMENTS['E2'], 'U', 0, tmp_path)
+    assert own.arguments()[:2] == ['--cfg', 'demo-unposed'] and expected_config(own).preset == 'demo-unposed'
 
 
 @pytest.mark.parametrize('name', EXPERIMENTS)

@@ -7,13 +7,15 @@ import pytest
 import torch
 
 from dnnlib.errors import DataError
-from metrics.evidence import TABLES, Counts, Evidence, Readers, gather_evidence
+from metrics.evidence import TABLES, Counts, Evidence, Readers, gather_evidence, gather_readings
 from metrics.features import PhotoFeatures
 from metrics.measurable import NotMeasurable
 from metrics.oracle import OracleRecipe, load_oracle
+from metrics.pose_distribution import pose_distribution
 from metrics.subject import Subject
 from metrics.suite import STATISTICS, Reference, measure_all
 from metrics.toy_subject import counted_from, toy_subject
+from training.cameras.orbit import angles_of
 from training.data.toyworld.world import Toyworld, ToyworldConfig
 
 COUNTS = Counts(images=100, shapes=30, pairs=24, novel=20)
@@ -35,6 +37,7 @@ def evidence(readers):
 def test_every_statistic_of_real_scenes_is_a_number(readers, evidence):
     other = gather_evidence(toy_subject('other', WORLD, counted_from(500)), readers, COUNTS, range(8))
     found = measure_all(other, Reference(evidence, evidence.images['photo'], other.images['photo'][::-1]))
+    assert 'reads no poses' in found.pop('reader_error'), 'real scenes have no reader of their own'
     assert not {name: value for name, value in found.items() if not np.isfinite(value)}
     assert found['class_accuracy'] > 0.95 and 0.8 < found['slope'] < 1.2 and 0.8 < found['thickness_relative'] < 1.25 and found['depth_r'] > 0.8
     assert 0 < found['oracles_azimuth'] < 4 and found['oracles_class'] < 0.05
@@ -53,15 +56,48 @@ def test_rows_do_not_depend_on_the_batch(readers, evidence):
                 assert np.array_equal(column, getattr(others, table)[name], equal_nan=True), (table, name)
 
 
+def test_laws_are_the_distances_of_pose_distribution(evidence):
+    draw = np.random.default_rng(0)
+    seen = evidence.images
+    turned = seen | {'azimuth': 0.7 - seen['azimuth'], 'asked_azimuth': 0.5 * seen['asked_azimuth'] + 1, 'asked_elevation': draw.uniform(0, 0.5, 100)}
+    found = measure_all(replace(evidence, images=turned), Reference(evidence))
+    law = pose_distribution(turned['asked_azimuth'], turned['asked_elevation'], seen['asked_azimuth'], seen['asked_elevation'])
+    poses = pose_distribution(turned['azimuth'], turned['elevation'], seen['azimuth'], seen['elevation'])
+    assert (found['law_aligned'], found['law_mirrored']) == (law.aligned, law.mirrored_aligned)
+    assert (found['sw_raw'], found['sw_aligned'], found['sw_mirrored'], found['pose_js']) == (poses.raw, poses.aligned, poses.mirrored_aligned, poses.js)
+    assert found['sw_mirrored'] < 0.01 < found['sw_aligned'], 'the mirror image of the real law'
+    assert found['spread_ratio'] == pytest.approx(1) and found['law_aligned'] > 0.05
+    narrow = seen | {'azimuth': 0.5 * seen['azimuth']}
+    assert 0.3 < measure_all(replace(evidence, images=narrow), Reference(evidence), ['spread_ratio'])['spread_ratio'] < 0.7
+
+
+def test_a_scene_that_turns_against_its_camera_shows_in_the_sense(evidence):
+    seen = evidence.images
+    fronts = np.linspace(-3, 3, 8)[seen['asked_class']]
+    found = measure_all(replace(evidence, images=seen | {'azimuth': fronts - seen['asked_azimuth']}), Reference(evidence))
+    assert found['alignment_reversed'] == pytest.approx(1) and found['alignment'] < 0.8
+    found = measure_all(replace(evidence, images=seen | {'azimuth': fronts + seen['asked_azimuth']}), Reference(evidence))
+    assert found['alignment'] == pytest.approx(1) and found['alignment_reversed'] < 0.8
+
+
+def test_readings_are_a_row_for_each_picture_in_order():
+    table = gather_readings(lambda image: image.mean(dim=(1, 2, 3)), REAL, 10, batch=4)
+    views = REAL.sample(0, 10)
+    assert table['read'] == pytest.approx(views.image.mean(dim=(1, 2, 3)).double().numpy(), abs=1e-6)
+    assert np.array_equal(table['class'], views.classes) and table['true'] == pytest.approx(angles_of(views.camera)[0].double().numpy())
+    without = Subject('without', lambda start, n: replace(REAL.sample(start, n), classes=None))
+    assert not gather_readings(lambda image: image.mean(dim=(1, 2, 3)), without, 10)['class'].any()
+
+
 def test_files_keep_everything(tmp_path, evidence):
     path = tmp_path / 'evidence.npz'
-    with_reason = replace(evidence, absent={'pairs/l1': 'because'})
+    with_reason = replace(evidence, absent={'pairs/l1': 'because'}, readings=gather_readings(lambda image: image[:, 0, 0, 0], REAL, 6))
     with_reason.save(path)
     back = Evidence.load(path)
     assert back.absent == {'pairs/l1': 'because'}
     for table in TABLES:
-        assert getattr(back, table).keys() == getattr(evidence, table).keys()
-        assert all(np.array_equal(getattr(back, table)[name], column, equal_nan=True) for name, column in getattr(evidence, table).items())
+        assert getattr(back, table).keys() == getattr(with_reason, table).keys() and getattr(back, table)
+        assert all(np.array_equal(getattr(back, table)[name], column, equal_nan=True) for name, column in getattr(with_reason, table).items())
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(DataError, match='damaged'):
         Evidence.load(path)

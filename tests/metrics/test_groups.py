@@ -57,7 +57,8 @@ def test_a_generator_is_seen_from_all_sides(tmp_path, own_cache):
 
 
 def test_stored_pictures_of_scenes_whose_truth_is_known(tmp_path, own_cache, stored):
-    found = judged(tmp_path, '--source', stored, '--data', CARS, '--metrics', 'poses,classes,thickness,consistency,variety')
+    found = judged(tmp_path, '--source', stored, '--data', CARS, '--metrics', 'poses,law,classes,thickness,consistency,variety')
+    assert 0 < found['law']['results']['law_aligned'] < 0.15, 'labels of the right law, of other scenes'
     assert found['poses']['results']['pose_error'] < 4 and found['classes']['results']['class_accuracy'] > 0.95
     assert not found['thickness']['results'] and 'no depth' in found['thickness']['unmeasured']['thickness']
     assert 'from elsewhere' in found['consistency']['unmeasured']['reprojection']
