@@ -1,5 +1,6 @@
 """Numbers that say how good a generator, or a folder of images, is: python calc_metrics.py --network FILE --data data.zip --metrics fd_photo,nfs"""
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import click
 import torch
 from torch import Tensor
 
+from dnnlib.atomic import atomic_write
 from dnnlib.errors import DataError, UsageError, did_you_mean, run_command
 from dnnlib.runs import check_writable
 from metrics.collecting import Sample, image_order
@@ -18,18 +20,23 @@ from metrics.flatness import DepthImages
 from metrics.groups import DEFAULT_NUM, GROUPS, compute_groups
 from metrics.real_subjects import pictures, real_subjects
 from metrics.subject import Subject
-from training.build import conditions_for
+from metrics.where_taken import agreement, where_taken
 from training.cameras.camera import Camera
 from training.data.archive import open_dataset
 from training.data.image_set import ImageSet
+from training.data.source import open_source
+from training.data.synthetic import PREFIX
 from training.evaluation import generator_subject, law_outputs, law_sampler
 from training.networks.generator3d import Generator3D
 from training.rendering.renderer import RenderingConfig
 from training.sampling import Truncation, pick_device
-from training.snapshot import find_snapshot, load_generator
+from training.snapshot import Snapshot, conditions_of, find_snapshot, load_discriminator, load_generator
 from training.tasks.conditions import ConditionSource
 
-KNOWN = ', '.join([*METRICS, *GROUPS])
+POSE = 'pose'  # not a number but a table: where each real picture was taken from
+NAMES = [*METRICS, *GROUPS, POSE]
+KNOWN = ', '.join(NAMES)
+POSE_TABLE = 'poses.json'
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +67,10 @@ class Options:
         if not self.names:
             raise UsageError(f'--metrics is empty; there are {KNOWN}')
         for name in self.names:
-            if name not in METRICS and name not in GROUPS:
-                raise UsageError(f"there is no metric '{name}'.{did_you_mean(name, [*METRICS, *GROUPS])} There are: {KNOWN}.")
+            if name not in NAMES:
+                raise UsageError(f"there is no metric '{name}'.{did_you_mean(name, NAMES)} There are: {KNOWN}.")
+        if POSE in self.names and self.network is None:
+            raise UsageError('--metrics pose asks a discriminator where the pictures of --data were taken from: give its --network')
 
     @property
     def names(self) -> list[str]:
@@ -116,6 +125,10 @@ def run(options: Options) -> None:
     """Prints one line per metric and appends it to metric-<name>.jsonl. Raises the errors of dnnlib.errors."""
     check(options.image_names, options.num, options.inception)
     device = pick_device(options.device)
+    if POSE in options.names:
+        ask_for_poses(options, device)
+    if options.names == [POSE]:
+        return
     judged = judge_images(options) if options.network is None else judge_network(options, device)
     folder = options.outdir or judged.folder
     if folder is not None:
@@ -144,6 +157,35 @@ def run(options: Options) -> None:
         print(f'{folder}: {", ".join(f"metric-{result.metric}.jsonl" for result in results)}')
 
 
+def ask_for_poses(options: Options, device: torch.device) -> None:
+    """Where every picture of --data was taken from, as poses.json and in a sentence, and how right that is where cameras are known."""
+    path = find_snapshot(options.network)
+    discriminator, snapshot = load_discriminator(path, device)
+    reals, place = open_reals(options, path, snapshot)
+    raw_resolution = snapshot.config.gan.render_resolution_final or snapshot.config.generator.render_resolution
+    found = where_taken(discriminator, raw_resolution, reals, options.num, options.quiet)
+    right = agreement(found, reals, discriminator.config.pose.rig.target)
+    folder = options.outdir or path.parent
+    check_writable(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f'{index:08d}' for index in range(len(reals))] if place.startswith(PREFIX) else open_source(place).names
+    facts = {'network': str(path), 'kimg': snapshot.kimg, 'data': reals.name, 'data_fingerprint': reals.fingerprint()}
+    with atomic_write(folder / POSE_TABLE, 'w') as file:
+        json.dump(facts | {'agreement': None if right is None else right.to_json(), 'poses': found.table(names)}, file, indent=1)
+    print(found)
+    if right is not None:
+        print(right)
+    print(folder / POSE_TABLE)
+
+
+def open_reals(options: Options, path: Path, snapshot: Snapshot) -> tuple[ImageSet, str]:
+    """The data that were asked for, else those of training, and where they are."""
+    place = options.data or snapshot.config.data.path
+    if not place:
+        raise UsageError(f'{path} does not say which data it was trained on: give --data FOLDER, ZIP or synthetic:...')
+    return open_dataset(place), place
+
+
 def judge_images(options: Options) -> Judged:
     """A folder or zip. Metrics without a number in their name look at as many images as there are, up to their default."""
     source, reals = open_dataset(options.source), open_dataset(options.data)
@@ -167,15 +209,13 @@ def judge_network(options: Options, device: torch.device) -> Judged:
     """A generator under the law of classes and cameras that it was trained with."""
     path = find_snapshot(options.network)
     generator, snapshot = load_generator(path, device)
-    if not (options.data or snapshot.config.data.path):
-        raise UsageError(f'{path} does not say which data it was trained on: give --data FOLDER, ZIP or synthetic:...')
-    reals = open_dataset(options.data or snapshot.config.data.path)
+    reals, _ = open_reals(options, path, snapshot)
     classes = generator.config.num_classes
     if classes and reals.num_classes != classes:
         raise DataError(f'the network was trained on {classes} classes, {reals.name} has {reals.num_classes}; give the matching --data')
     if snapshot.config.cameras is None and not reals.has_cameras:
         raise DataError(f'the network is seen from the cameras of its data, and {reals.name} has none; give the matching --data')
-    conditions, truncation = conditions_for(snapshot.config, reals), Truncation(options.trunc)
+    conditions, truncation = conditions_of(snapshot, reals), Truncation(options.trunc)
     facts = {'network': str(path), 'kimg': snapshot.kimg, 'seed': options.seed, 'trunc': options.trunc}
     images = law_sampler(generator, conditions, device, truncation, options.seed)
     depth = depth_sampler(generator, conditions, device, truncation, options.seed)

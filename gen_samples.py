@@ -1,7 +1,7 @@
 """Pictures, depth, videos and shapes from a trained generator: python gen_samples.py --network FILE --seeds 0-7 --outdir out"""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from training.networks.generator3d import Generator3D
 from training.networks.outputs import Output
 from training.pictures.depth import depth_limits, depth_pictures
 from training.pictures.grid import near_square, parse_shape, save_picture, shrink_to_fit, tile, to_pictures
+from training.pictures.poses import Poses, pose_picture
 from training.pictures.video import FORMATS as VIDEO_FORMATS
 from training.pictures.video import require_format, write_video
 from training.sampling import (
@@ -37,12 +38,15 @@ from training.sampling import (
     latents,
     look_at_scene,
     make_scene,
+    own_cameras,
     pick_device,
 )
-from training.snapshot import find_snapshot, load_generator
+from training.snapshot import Snapshot, find_snapshot, finds_cameras, load_generator
 
 LARGEST_VIDEO_SIDE_PX = 4096    # what H.264 decoders in hardware accept
 MOST_VIDEO_CELLS = 64           # scenes of a video are all kept in memory
+DIRECTIONS = 8                  # columns of orbit.png
+POSES_SHOWN = 1000              # cameras of poses.png
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class Options:
     view: str
     yaw: float | None
     pitch: float | None
+    pose: str | None
     cond_camera: str
     resolution: int | None
     depth: bool
@@ -83,7 +88,12 @@ class Options:
             raise UsageError('--view law draws the view of each seed, so --yaw and --pitch cannot be given with it.')
         if self.level is not None and not self.level > 0:
             raise UsageError(f'--level is a density per world unit and must be positive, got {self.level:g}.')
-        for name in ('trunc', 'yaw', 'pitch', 'fps', 'level'):
+        if self.pose is not None and (self.view == 'law' or (self.pose != 'orbit' and (self.yaw, self.pitch) != (None, None))):
+            raise UsageError(f'--pose {self.pose} says where to look from, so --view law, --yaw and --pitch cannot be given with it.')
+        for name, value in zip(('yaw', 'pitch'), self.direction_deg, strict=True):
+            if value is not None and not math.isfinite(value):
+                raise UsageError(f'{name} must be a finite number of degrees, got {value}.')
+        for name in ('trunc', 'fps', 'level'):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
                 raise UsageError(f'--{name} must be a finite number, got {value}.')
@@ -91,6 +101,23 @@ class Options:
             require_format(self.format)
         if self.shapes:
             require_marching_cubes()
+
+
+    @property
+    def direction_deg(self) -> tuple[float | None, float | None]:
+        """(yaw, pitch) that were asked for; None where they were left open."""
+        if self.pose in (None, 'learned', 'orbit'):
+            return self.yaw, self.pitch
+        try:
+            yaw, pitch = (float(word) for word in self.pose.split(','))
+        except ValueError:
+            raise UsageError(f"--pose is 'learned', 'orbit' or YAW,PITCH in degrees such as 30,10; got '{self.pose}'.") from None
+        return yaw, pitch
+
+    @property
+    def follows_law(self) -> bool:
+        """Whether every seed has a camera of its own."""
+        return self.view == 'law' or self.pose == 'learned'
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +135,7 @@ class Session:
 
     options: Options
     generator: Generator3D
+    snapshot: Snapshot
     subjects: list[Subject]
     shape: tuple[int, int]      # of grids: columns, rows
     front: Viewpoint
@@ -117,11 +145,7 @@ class Session:
 
     def scene(self, rows: slice, view: Camera) -> Scene:
         """Scenes of these subjects. The conditioning camera stays at the front, unless it was asked to be the view."""
-        subjects = self.subjects[rows]
-        z = latents([subject.seed for subject in subjects], self.generator.config.z_dim, self.device)
-        classes = None
-        if self.generator.config.num_classes:
-            classes = torch.tensor([subject.class_ for subject in subjects], device=self.device)
+        z, classes = asked_of(self.generator, self.subjects[rows], self.device)
         condition = view if self.options.cond_camera == 'view' else self.front.camera(self.device)
         return make_scene(self.generator, z, classes, condition, Truncation(self.options.trunc, self.options.trunc_cutoff))
 
@@ -143,6 +167,10 @@ class Session:
 @click.option(
     '--view', type=click.Choice(['front', 'law']), default='front',
     help='Look from the front, or at each seed from where training images were seen.')
+@click.option(
+    '--pose', metavar='POSE',
+    help="In one word: 'learned', each seed from the camera that the network found for it, and their law as poses.png; 'orbit', also orbit.png "
+    "with every seed from 8 directions; or YAW,PITCH in degrees, such as 30,10.")
 @click.option('--yaw', type=float, help="View in degrees around the object; 0 is the front, positive to the viewer's right.  [default: 0]")
 @click.option('--pitch', type=float, help='View in degrees above the horizon.  [default: the median of the training cameras]')
 @click.option(
@@ -176,6 +204,8 @@ def generate(options: Options) -> None:
     """Everything that the options ask for. Raises the errors of dnnlib.errors."""
     session = open_session(options)
     kept = write_pictures(session)
+    if options.pose == 'learned':
+        write_poses(session)
     if options.video:
         write_videos(session, kept)
     print(f'Look at {", ".join(str(session.folder / name) for name in worth_a_look(session))}')
@@ -191,14 +221,17 @@ def open_session(options: Options) -> Session:
     if options.video and len(subjects) > MOST_VIDEO_CELLS:
         raise UsageError(f'a video shows at most {MOST_VIDEO_CELLS} scenes, and {len(subjects)} were asked for. Give fewer --seeds.')
     front = front_of(snapshot.cameras)
-    if options.view == 'law':
-        cameras = drawn_cameras(snapshot.cameras, [subject.seed for subject in subjects], device)
+    if options.pose == 'learned' and not finds_cameras(snapshot.config):
+        known = 'a law of cameras that was given' if snapshot.config.cameras is not None else 'the cameras of its data'
+        raise UsageError(f'--pose learned: {weights.name} has found no cameras, it was trained under {known}. Use --view law to draw from those.')
+    if options.follows_law:
+        cameras = law_cameras(generator, snapshot, subjects, front, device)
     else:
         cameras = chosen_view(options, front).camera(device).repeat_interleave(len(subjects))
     folder = weights.parent / 'samples' if options.outdir is None else Path(options.outdir)
     check_writable(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    return Session(options, generator, subjects, shape, front, cameras, folder, device)
+    return Session(options, generator, snapshot, subjects, shape, front, cameras, folder, device)
 
 
 def choose_subjects(options: Options, seeds: list[int], num_classes: int, names: tuple[str, ...]) -> list[Subject]:
@@ -228,14 +261,43 @@ def choose_shape(options: Options, num_seeds: int, num_subjects: int) -> tuple[i
 
 
 def chosen_view(options: Options, front: Viewpoint) -> Viewpoint:
-    yaw_deg = front.yaw_deg if options.yaw is None else options.yaw
-    pitch_deg = front.pitch_deg if options.pitch is None else options.pitch
-    return Viewpoint(front.radius, front.fov_x_deg, front.target, yaw_deg, pitch_deg)
+    yaw_deg, pitch_deg = options.direction_deg
+    return Viewpoint(
+        front.radius, front.fov_x_deg, front.target, front.yaw_deg if yaw_deg is None else yaw_deg, front.pitch_deg if pitch_deg is None else pitch_deg
+    )
+
+
+def asked_of(generator: Generator3D, subjects: Sequence[Subject], device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Latents [N, z_dim] and classes [N] of these subjects."""
+    z = latents([subject.seed for subject in subjects], generator.config.z_dim, device)
+    return z, torch.tensor([subject.class_ for subject in subjects], device=device) if generator.config.num_classes else None
+
+
+def law_cameras(generator: Generator3D, snapshot: Snapshot, subjects: Sequence[Subject], front: Viewpoint, device: torch.device) -> Camera:
+    """One camera for each subject: the one that the generator invents for it, else one of the law, of the subject's class if it was read by class."""
+    if generator.pose_learner is not None:
+        return own_cameras(generator, *asked_of(generator, subjects, device), front.camera(device))
+    seeds, classes = [subject.seed for subject in subjects], [subject.class_ for subject in subjects]
+    return drawn_cameras(snapshot.cameras, seeds, device, classes, snapshot.camera_classes)
+
+
+def write_poses(session: Session) -> None:
+    """poses.png: cameras of 1000 seeds, of the class that was asked for, or of all classes in turn."""
+    generator = session.generator
+    classes: list[int | None] = list(range(generator.config.num_classes)) or [None]
+    if session.options.class_ is not None:
+        classes = [session.subjects[0].class_]
+    subjects = [Subject(seed, classes[seed % len(classes)], '') for seed in range(POSES_SHOWN)]
+    cameras = law_cameras(generator, session.snapshot, subjects, session.front, session.device)
+    name = 'learned by the generator' if generator.pose_learner is not None else 'read off the training pictures'
+    save_picture(session.folder / 'poses.png', pose_picture('Cameras of the network', [Poses.of(name, cameras, session.front.target)]))
 
 
 def write_pictures(session: Session) -> list[Scene]:
-    """Stills and shapes of every subject, and their grid. Returns the scenes, in batches, when the video will look at them again."""
+    """Stills and shapes of every subject, their grid, and with --pose orbit one of all directions. Returns the scenes, in batches, when the video will look at them again."""
     options, kept, outputs = session.options, [], []
+    around = [camera.to(session.device) for camera in directions(chosen_view(options, session.front))]
+    turns: list[list[Still]] = [[] for _ in around]  # the columns of orbit.png
     with tqdm(total=len(session.subjects), desc='pictures', unit='scene', disable=None) as progress:
         for rows in batches(len(session.subjects), options.batch):
             scene = session.scene(rows, session.cameras[rows])
@@ -248,12 +310,28 @@ def write_pictures(session: Session) -> list[Scene]:
                 if options.shapes:
                     write_shape(session, Scene(scene.ws[offset:offset + 1], scene.planes[offset:offset + 1]), subject.stem)
                 progress.update()
+            if options.pose == 'orbit':
+                for column, camera in zip(turns, around, strict=True):
+                    seen = session.scene(rows, camera) if session.remakes_scenes else scene
+                    column.append(Still.of(look_at_scene(session.generator, seen, camera, options.resolution)))
             if options.video and not session.remakes_scenes:
                 kept.append(scene)
     if len(session.subjects) > 1 or options.grid is not None:
         for kind, pictures in Still.cat(outputs).by_kind(options, shared_range=True).items():
             save_picture(session.folder / f'grid{kind}.png', tile(shrink_to_fit(pictures, *session.shape), *session.shape))
+    if options.pose == 'orbit':
+        shape = (len(around), len(session.subjects))
+        for kind, pictures in Still.cat([still for column in turns for still in column]).by_kind(options, shared_range=True).items():
+            by_subject = pictures.reshape(*shape, *pictures.shape[1:]).swapaxes(0, 1).reshape(pictures.shape)
+            save_picture(session.folder / f'orbit{kind}.png', tile(shrink_to_fit(by_subject, *shape), *shape))
     return kept
+
+
+def directions(view: Viewpoint) -> list[Camera]:
+    """Eight cameras all around, from the view to the viewer's right."""
+    path = orbit_path(
+        DIRECTIONS, radius=view.radius, fov_x_deg=view.fov_x_deg, pitch_deg=view.pitch_deg, start_yaw_deg=view.yaw_deg, target=view.target)
+    return [path[index] for index in range(DIRECTIONS)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +368,7 @@ def worth_a_look(session: Session) -> list[str]:
     together = len(session.subjects) > 1 or options.grid is not None
     names = ['grid.png' if together else f'{first}.png']
     names += [f'{"grid" if together else first}_depth.png'] * options.depth
+    names += ['orbit.png'] * (options.pose == 'orbit') + ['poses.png'] * (options.pose == 'learned')
     names += [f'{options.path}.{options.format}'] * options.video
     return names + [f'{first}.{shape}' for shape in options.shapes]
 

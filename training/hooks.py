@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -12,18 +13,22 @@ from metrics.evaluate import append_results, compute
 from torch_utils.rng import Stream
 from torch_utils.statistics import StatisticsWriter, peak_memory_bytes
 from training.build import Built
-from training.evaluation import law_sampler
+from training.cameras.convention import from_eg3d
+from training.data.synthetic import SyntheticImages
+from training.evaluation import law, law_sampler
 from training.loop import Hook, Tick, Trainer
 from training.networks.generator3d import Generator3D
 from training.pictures.depth import depth_pictures
 from training.pictures.grid import save_picture, tile, to_pictures
+from training.pictures.poses import Poses, pose_picture
 from training.sampling import Truncation, latents, own_cameras, sample
-from training.snapshot import Snapshot, examples_of, save_snapshot
+from training.snapshot import Snapshot, examples_of, finds_cameras, save_snapshot
 
 COLUMNS = 8
 ROWS_WITHOUT_CLASSES = 4
 MOST_CLASS_ROWS = 20
 EVALUATION_BATCH = 16
+CAMERAS_SHOWN = 1000
 
 
 def name_of(trainer: Trainer) -> str:
@@ -71,7 +76,8 @@ class Log(Hook):
 class Pictures(Hook):
     """reals.png once; fakes000200.png, _raw.png and _depth.png at every snapshot, always of the same latents and classes.
 
-    Cameras are the same too, unless training finds them: then every grid is seen from where the law is believed to be at its moment.
+    Cameras are the same too, unless training finds them: then every grid is seen from where the law is believed to be at its moment, and
+    poses000200.png shows that law.
     """
 
     folder: Path
@@ -93,6 +99,8 @@ class Pictures(Hook):
     def at_snapshot(self, trainer: Trainer) -> None:
         if trainer.world.is_main:
             self._write(trainer, f'fakes{name_of(trainer)}')
+            if finds_cameras(self.built.config):
+                save_picture(self.folder / f'poses{name_of(trainer)}.png', self._poses(trainer))
 
     def _write(self, trainer: Trainer, stem: str) -> None:
         generator, device = averaged_generator(trainer), trainer.world.device
@@ -107,6 +115,18 @@ class Pictures(Hook):
             ('_depth', depth_pictures(output.depth, output.opacity)),
         ):
             save_picture(self.folder / f'{stem}{suffix}.png', tile(pictures, COLUMNS, rows))
+
+    def _poses(self, trainer: Trainer) -> np.ndarray:
+        """Where cameras are found to stand, and beside them the truth of a synthetic set."""
+        config, dataset = self.built.config, self.built.dataset
+        found = law(averaged_generator(trainer), self.built.conditions, trainer.world.device)(0, CAMERAS_SHOWN).camera
+        target = config.cameras.target
+        laws = [Poses.of('learned by the generator' if config.generator.pose is not None else 'read off the pictures', found, target)]
+        if isinstance(dataset, SyntheticImages):
+            # The true ones, whatever the labels say.
+            numbers = np.stack([dataset.world.camera25(i) for i in range(min(CAMERAS_SHOWN, len(dataset)))])
+            laws.append(Poses.of('true law of the data', from_eg3d(torch.from_numpy(numbers)), target))
+        return pose_picture(f'Cameras after {trainer.nimg / 1000:g} kimg', laws)
 
 
 @dataclass

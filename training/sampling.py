@@ -64,10 +64,16 @@ def drawn_classes(seeds: Sequence[int], num_classes: int) -> list[int]:
     return [int(_stream_of(seed).integers('class', num_classes)) for seed in seeds]
 
 
-def drawn_cameras(law: LawConfig | Camera, seeds: Sequence[int], device: Device = 'cpu') -> Camera:
-    """One camera for each seed: drawn from a law, or picked from the poses of training images."""
+def drawn_cameras(
+    law: LawConfig | Camera, seeds: Sequence[int], device: Device = 'cpu', classes: Sequence[int] | None = None, examples_of: Tensor | None = None
+) -> Camera:
+    """One camera for each seed: drawn from a law, or picked from examples. Where these have classes, examples_of [K], from those of the
+    seed's class."""
     if isinstance(law, Camera):
-        return law[[int(_stream_of(seed).integers('camera', len(law))) for seed in seeds]].to(device)
+        everything = torch.arange(len(law))
+        among = [everything] * len(seeds) if examples_of is None or classes is None else [everything[examples_of == index] for index in classes]
+        picked = [int(rows[int(_stream_of(seed).integers('camera', len(rows)))]) for seed, rows in zip(seeds, among, strict=True)]
+        return law[picked].to(device)
     return Camera.cat([law.sample(_stream_of(seed), device) for seed in seeds])
 
 

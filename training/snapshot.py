@@ -55,6 +55,11 @@ class ExampleConditions:
         return self.examples.cameras(classes, stream.for_phase(f'{stream.phase}/example'), device)
 
 
+def finds_cameras(config: TrainingConfig) -> bool:
+    """Whether the law of cameras is something that training finds: the generator invents them, or they are read off real pictures."""
+    return config.generator.pose is not None or config.reading is not None
+
+
 def conditions_of(snapshot: Snapshot, dataset: ImageSet) -> ConditionSource:
     """What generated images are asked to be when they are to resemble the data, with cameras as the weights file knows them.
 
@@ -137,7 +142,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Snapshot]:
     if type(kimg) not in (int, float) or not isinstance(class_names, list) or not all(isinstance(name, str) for name in class_names):
         raise DataError(f'The header of {path} is damaged: kimg is {kimg!r} and class_names {class_names!r}. Copy the file again.')
     try:
-        config = configs.from_dict(TrainingConfig, header['config'])
+        config = configs.from_dict(TrainingConfig, _completed(header['config'], configs.to_dict(TrainingConfig())))
     except UsageError as error:
         raise DataError(f'{path} was written by another version, or its header was edited: {error} Use the version that wrote it.') from error
     examples = _examples(tensors, path) if config.reading is not None or config.cameras is None else None
@@ -147,6 +152,14 @@ def _read(path: Path) -> tuple[dict[str, Any], Snapshot]:
     cameras = config.cameras if examples is None else examples
     camera_classes = _classes_of(examples, tensors, config, path) if examples is not None and config.reading is not None else None
     return tensors, Snapshot(config, kimg, tuple(class_names), cameras, camera_classes)
+
+
+def _completed(found: Any, defaults: Any) -> Any:
+    """`found` with what it lacks of `defaults`, at any depth: a setting that a file does not have came into being after it, and a new setting's
+    default is what was done before there was one."""
+    if not isinstance(found, dict) or not isinstance(defaults, dict):
+        return found
+    return defaults | {name: _completed(value, defaults.get(name)) for name, value in found.items()}
 
 
 def _examples(tensors: dict[str, Any], path: Path) -> Camera | None:

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from metrics.subject import Subject
-from tests.training.tiny import full_config, tiny_config
+from tests.training.tiny import config_of, full_config, tiny_config
 from torch_utils.rng import Stream
 from training.build import Built, build
 from training.cameras.camera import Camera
 from training.cameras.orbit import orbit
 from training.evaluation import generator_subject, law_outputs
-from training.sampling import Truncation, sample
+from training.sampling import Truncation, own_cameras, sample
 
 
 def built(*settings: str) -> Built:
@@ -78,3 +78,26 @@ def test_views_of_a_conditioned_generator(follows: bool) -> None:
     told, other = (turned, own.camera) if follows else (own.camera, turned)
     same, different = (sample(generator, z, own.classes, turned, condition=condition).image for condition in (told, other))
     assert torch.allclose(seen.image, same, atol=1e-5) and not torch.allclose(seen.image, different, atol=1e-3)
+
+
+def test_a_generator_that_invents_cameras_is_judged_from_them() -> None:
+    made = build(config_of('poses learned'))
+    generator = made.task.generator.eval()
+    output, camera = law_outputs(generator, made.conditions, 'cpu', Truncation())(2, 5)
+    z = Stream(0, 0, 'evaluation', (2, 3, 4, 5, 6)).normal('z', generator.z_dim)
+    wanted = made.conditions.sample(Stream(0, 0, 'evaluation', (2, 3, 4, 5, 6)), torch.device('cpu'))
+    own = own_cameras(generator, z, None, wanted.camera)
+    assert torch.allclose(camera.origins, own.origins, atol=1e-5) and not torch.allclose(camera.origins, wanted.camera.origins, atol=0.1)
+    assert torch.allclose(output.image, sample(generator, z, None, own).image, atol=1e-5)
+    views = subject_of(made).sample(2, 5)
+    assert torch.equal(views.image, output.image) and torch.equal(views.camera.origins, camera.origins)
+    turned = around(1.0, 5, camera)
+    assert torch.equal(subject_of(made).render(2, 5, turned).camera.origins, turned.origins)
+
+
+def test_truncation_moves_no_camera() -> None:
+    made = build(config_of('poses learned'))
+    generator = made.task.generator.eval()
+    whole, mean = (law_outputs(generator, made.conditions, 'cpu', Truncation(psi))(0, 8) for psi in (1.0, 0.0))
+    assert torch.equal(whole[1].world_from_camera, mean[1].world_from_camera)
+    assert not torch.allclose(whole[0].image, mean[0].image, atol=1e-3)

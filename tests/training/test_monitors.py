@@ -6,18 +6,22 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from metrics.features import PhotoFeatures, from_uint8
+from metrics.response_pairs import turned
 from metrics.subject import Views
+from metrics.toy_subject import toy_views
 from tests.training.test_loop import assert_same_state
-from tests.training.tiny import full_config, tiny_config, trainer_of
+from tests.training.tiny import config_of, full_config, tiny_config, trainer_of
 from torch_utils import checkpoint, statistics
 from torch_utils.distributed import World
 from torch_utils.interrupt import StopRequest
 from training import monitors
 from training.alarms import ALARMS, Measures, Reference, alarms, announced, is_heard
+from training.build import Built
 from training.cameras.camera import Camera
 from training.cameras.convention import from_eg3d
 from training.cameras.distributions import Fixed, Gaussian, Wide
@@ -27,13 +31,13 @@ from training.config import TrainingConfig
 from training.data.synthetic import SyntheticImages
 from training.data.toyworld.catalogue import CATALOGUE
 from training.data.toyworld.world import Toyworld, ToyworldConfig, render_scenes
-from training.evaluation import law_outputs
+from training.evaluation import law, law_outputs
 from training.hooks import Log
 from training.loop import Trainer
 from training.monitors import Look, Monitors, Reported, is_due, measure
-from training.networks.generator3d import GeneratorConfig
+from training.networks.generator3d import Generator3D, GeneratorConfig
 from training.rendering.renderer import RenderingConfig
-from training.sampling import Truncation
+from training.sampling import Truncation, sample
 from training.tasks.conditions import DrawnConditions
 
 COUNT, SIDE = 24, 32
@@ -61,7 +65,8 @@ def real_look(classes: tuple[str, ...], poses: str = 'wide', camera: Camera | No
     numbers = torch.tensor([world.class_id(i) for i in range(COUNT)])
     views = Views(from_uint8(torch.from_numpy(truth.image)), torch.from_numpy(truth.distance), torch.from_numpy(truth.alpha), own, numbers)
     shared = from_uint8(torch.from_numpy(render_scenes(scenes, own[0], SIDE).image))
-    return Look(views, shared, torch.full((COUNT,), 1.75), torch.full((COUNT,), 3.65))
+    left, right = (toy_views(scenes, turned(own, sign * monitors.TURN_DEG), SIDE) for sign in (-1, 1))
+    return Look(views, shared, torch.full((COUNT,), 1.75), torch.full((COUNT,), 3.65), left, right)
 
 
 @pytest.fixture(scope='module')
@@ -91,12 +96,14 @@ def test_real_scenes_raise_nothing(features, classes: tuple[str, ...], poses: st
     spec = f'synthetic:{",".join(classes)}?poses={poses}&seed=6&count=100'
     data = SyntheticImages.from_spec(spec)
     reference = monitors.reference_of(data, DrawnConditions(None, Wide()), WHITE, COUNT)
-    measures = measure(real_look(classes, poses), reported(), features, monitors.class_reader(data))
+    measures = measure(real_look(classes, poses), reported(), features, monitors.reader_of(data))
     assert names_of(measures, reference) == set()
     assert 0.7 < measures.thickness / reference.thickness < 1.4
+    assert abs(measures.bulge - reference.bulge) < 0.15
+    assert 0.8 < measures.turn_response < 1.1 and measures.reprojection < 15 and measures.co_visible > 0.6
     assert measures.nfs_object > 8 and measures.empty == measures.duplicates == measures.not_finite == 0
     unmeasured = {field.name for field in fields(Measures) if math.isnan(getattr(measures, field.name))}
-    assert unmeasured == (set() if len(classes) > 1 else {'class_kl'})
+    assert unmeasured == ({'worst_class_recall'} if len(classes) > 1 else {'class_kl', 'worst_class_recall'})  # of few pictures a class
 
 
 def of_views(**changes: torch.Tensor) -> Callable[[Look], Look]:
@@ -110,6 +117,13 @@ def squashed(look: Look) -> Look:
     return of_views(depth=(2.7 + 0.02 * (look.views.depth * cosine - 2.7)) / cosine)(look)
 
 
+def hollow(look: Look) -> Look:
+    """Relief inverted along the viewing direction."""
+    camera = look.views.camera
+    cosine = (rays(camera, SIDE).directions @ camera.forwards[:, :, None]).mT.unflatten(2, (SIDE, SIDE))
+    return of_views(depth=(5.4 - look.views.depth * cosine) / cosine)(look)
+
+
 def foggy(look: Look) -> Look:
     noise = torch.randn(COUNT, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     return of_views(depth=2.7 + 0.5 * noise, opacity=torch.ones(COUNT, 1, SIDE, SIDE))(look)
@@ -118,9 +132,10 @@ def foggy(look: Look) -> Look:
 ONES = torch.ones(COUNT, 1, SIDE, SIDE)
 DEFECTS: dict[str, tuple[set[str], Callable[[Look], Look], dict[str, float]]] = {
     'relief squashed': ({'flat-depth'}, squashed, {}),
+    'relief inverted': ({'hollow'}, hollow, {}),
     'fog': ({'thick-depth'}, foggy, {}),
-    'a wall around the camera': ({'one-depth'}, of_views(depth=2.7 * ONES, opacity=ONES), {}),
-    'an object on that wall': ({'flat-depth', 'one-depth'}, of_views(depth=2.7 * ONES), {}),
+    'a wall around the camera': ({'one-depth', 'hollow'}, of_views(depth=2.7 * ONES, opacity=ONES), {}),
+    'an object on that wall': ({'flat-depth', 'one-depth', 'hollow'}, of_views(depth=2.7 * ONES), {}),
     'nothing there': ({'no-object'}, of_views(opacity=0 * ONES), {}),
     'half transparent': ({'no-object'}, of_views(opacity=0.4 * ONES), {}),
     'NaN in one depth': ({'not-finite'}, lambda look: of_views(depth=look.views.depth.index_fill(0, torch.tensor([3]), torch.nan))(look), {}),
@@ -153,11 +168,74 @@ def test_one_class_for_all_raises_class_collapse(features) -> None:
     reference = monitors.reference_of(data, DrawnConditions(None, Wide()), WHITE, COUNT)
     everything, cars = real_look(tuple(CATALOGUE)), real_look(('car',))
     asked = replace(cars, views=replace(cars.views, classes=everything.views.classes))
-    assert 'class-collapse' in names_of(measure(asked, reported(), features, monitors.class_reader(data)), reference)
+    assert 'class-collapse' in names_of(measure(asked, reported(), features, monitors.reader_of(data)), reference)
+
+
+@pytest.fixture(scope='module')
+def cars() -> SyntheticImages:
+    return SyntheticImages.from_spec('synthetic:car?seed=6&count=100')
+
+
+@pytest.mark.parametrize('turns, alarmed', [((1, 1), True), ((-1, 1), False), ((1, -1), True)], ids=['billboard', 'right', 'the wrong way'])
+def test_pictures_that_do_not_turn_raise_janus(features, car, cars, reference, turns: tuple[int, int], alarmed: bool) -> None:
+    sides = {-1: car.left, 1: car.right}
+    look = replace(car, left=sides[turns[0]], right=sides[turns[1]])
+    measures = measure(look, reported(), features, monitors.reader_of(cars))
+    assert ('janus' in names_of(measures, reference)) == alarmed
+    assert abs(measures.turn_response - (turns[1] - turns[0]) / 2) < 0.15
+
+
+def test_nobody_reads_angles_off_pictures_that_show_something_else(features, car, cars) -> None:
+    mugs = real_look(('mug',))
+    assert math.isnan(measure(mugs, reported(), features, monitors.reader_of(cars)).turn_response)
+    assert math.isnan(measure(car, reported(), features).turn_response), 'nobody reads'
+
+
+def test_recall_is_that_of_the_worst_class(features) -> None:
+    """Half of the pictures are cars and read as such; of the others half are."""
+    look = real_look(('car',))
+    asked = torch.arange(COUNT) % 2
+    shown = np.where(asked.numpy() == 0, 0, torch.arange(COUNT).numpy() // 2 % 2)
+    read = lambda images: monitors.Seen(shown[: len(images)], torch.zeros(len(images)))
+    measures = measure(replace(look, views=replace(look.views, classes=asked)), reported(), features, read)
+    assert measures.worst_class_recall == 0.5
+    few = torch.cat([torch.zeros(COUNT - 4, dtype=torch.int64), torch.ones(4, dtype=torch.int64)])
+    measures = measure(replace(look, views=replace(look.views, classes=few)), reported(), features, read)
+    assert measures.worst_class_recall == pytest.approx(float((shown[:-4] == 0).mean())), 'four pictures of a class are no share'
+
+
+def test_a_field_that_is_its_own_background_has_no_bulge(features, car) -> None:
+    assert math.isnan(measure(replace(car, tells_object=False), reported(), features).bulge)
+    assert measure(car, reported(), features).bulge > 0.1
+
+
+def test_a_law_that_is_found_collapses_earlier() -> None:
+    """10 degrees of a wide law; a third of a narrow one, so that a law of faces is none."""
+    for meant, bound in ((150.0, 10.0), (math.nan, 10.0), (18.0, 6.0)):
+        reference = Reference(pose_spread_deg=meant, finds_cameras=True)
+        assert 'pose-collapse' in names_of(Measures(pose_spread_deg=bound - 0.1), reference)
+        assert 'pose-collapse' not in names_of(Measures(pose_spread_deg=bound + 0.1), reference)
+    assert 'pose-collapse' not in names_of(Measures(pose_spread_deg=8.0), Reference(pose_spread_deg=150.0)), 'a law that is given stays'
+
+
+@pytest.mark.parametrize('way', ['poses learned', 'poses read'])
+def test_what_is_meant_of_found_cameras_is_where_one_explores(tmp_path: Path, way: str) -> None:
+    trainer, built = trainer_of(config_of(way), tmp_path, World())
+    if way == 'poses read':  # everything is read at one place
+        yaw = torch.full((200,), 0.5)
+        for number in (0, 1):
+            built.conditions.readings.add(built.conditions.rig.code(yaw, yaw * 0 + 0.2), torch.full((200,), number))
+    else:
+        torch.nn.init.zeros_(trainer.averages['generator'].module.pose_learner.out.weight)
+    reference = monitors.reference_of(built.dataset, monitors.meant_conditions(built), built.config.generator, 10, True)
+    assert reference.pose_spread_deg > 100
+    look = monitors.look_at_generator(trainer.averages['generator'].module, built.conditions, 20, torch.device('cpu'))
+    measures = Measures(pose_spread_deg=monitors.pose_spread_deg(look.views.camera))
+    assert measures.pose_spread_deg < 1 and names_of(measures, reference) == {'pose-collapse'}
 
 
 def test_every_alarm_has_a_defect() -> None:
-    assert set.union(*(expected for expected, _, _ in DEFECTS.values())) | {'average-gap', 'class-collapse'} == {alarm.name for alarm in ALARMS}
+    assert set.union(*(expected for expected, _, _ in DEFECTS.values())) | {'average-gap', 'class-collapse', 'janus'} == {alarm.name for alarm in ALARMS}
 
 
 def test_without_real_depth_only_flatness_is_judged(features, car, reference) -> None:
@@ -329,3 +407,12 @@ def test_the_scenes_are_those_that_metrics_look_at(tmp_path: Path, config: Train
     torch.testing.assert_close(look.from_one_camera[0], output.image[0])
     assert not torch.equal(look.from_one_camera[1], output.image[1])
     assert (look.near < look.far).all()
+    for views, turn in ((look.left, -monitors.TURN_DEG), (look.right, monitors.TURN_DEG)):
+        expected = sample(generator, *scenes_of(built, generator), turned(camera, turn), condition=camera)
+        torch.testing.assert_close(views.image, expected.image)
+        torch.testing.assert_close(views.camera.origins, turned(camera, turn).origins)
+
+
+def scenes_of(built: Built, generator: Generator3D) -> tuple[torch.Tensor, torch.Tensor | None]:
+    asked = law(generator, built.conditions, torch.device('cpu'))(0, 16)
+    return asked.z, asked.classes

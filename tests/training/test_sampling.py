@@ -9,10 +9,23 @@ import pytest
 import torch
 
 from dnnlib.errors import UsageError
+from tests.training.tiny import config_of, tiny_config
+from training.build import build
 from training.cameras.camera import Camera
 from training.cameras.distributions import Gaussian, Sphere
 from training.cameras.orbit import angles_of, orbit
-from training.sampling import Truncation, Viewpoint, batches, class_index, drawn_cameras, drawn_classes, front_of, latents, sample
+from training.sampling import (
+    Truncation,
+    Viewpoint,
+    batches,
+    class_index,
+    drawn_cameras,
+    drawn_classes,
+    front_of,
+    latents,
+    own_cameras,
+    sample,
+)
 
 
 def test_latents_are_those_of_stylegans_tools() -> None:
@@ -90,6 +103,32 @@ def test_a_viewpoint_stands_where_it_says() -> None:
     assert float(camera.intrinsics[0, 0, 0]) == pytest.approx(0.5 / math.tan(math.radians(20)))
     yaw, pitch, _ = angles_of(Viewpoint(2.0, 40.0, yaw_deg=0.0, pitch_deg=30.0).camera())
     assert float(pitch) == pytest.approx(math.radians(30), abs=1e-6) and float(yaw) == pytest.approx(0, abs=1e-6)
+
+
+def test_examples_of_a_class_are_picked_for_it() -> None:
+    poses = law_poses(Gaussian(), 12)
+    classes = torch.arange(12) % 3
+    picked = drawn_cameras(poses, range(40), classes=[1] * 40, examples_of=classes).origins
+    assert {tuple(row) for row in picked.tolist()} == {tuple(row) for row in poses.origins[classes == 1].tolist()}
+    assert torch.equal(drawn_cameras(poses, [7], classes=[1], examples_of=classes).origins, picked[7:8])
+
+
+def test_a_generator_that_invents_cameras_is_seen_from_them() -> None:
+    generator = build(config_of('poses learned')).task.generator
+    z, drawn = latents(range(20), generator.z_dim), Viewpoint(2.7, 36.0).camera()
+    camera = own_cameras(generator, z, None, drawn)
+    yaw, _, radius = angles_of(camera)
+    assert len(camera) == 20 and yaw.std() > 0.1 and torch.allclose(radius, torch.tensor(2.7), atol=1e-5)
+    assert torch.allclose(own_cameras(generator, z[5:6], None, drawn).origins, camera.origins[5:6], atol=1e-5), 'its own, in whatever company'
+    assert not camera.origins.requires_grad
+    told = generator.pose_learner.camera(generator.pose(generator.mapping(z)[:, 0])).origins
+    assert torch.allclose(camera.origins, told, atol=1e-5), 'of the w that no truncation has shortened'
+
+
+def test_any_other_generator_is_seen_from_what_was_drawn() -> None:
+    drawn = law_poses(Gaussian(), 3)
+    generator = build(tiny_config()).task.generator
+    assert own_cameras(generator, latents(range(3), generator.z_dim), None, drawn) is drawn
 
 
 @dataclasses.dataclass

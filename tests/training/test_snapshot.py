@@ -1,7 +1,6 @@
 """Weights files: the law that was read travels with them, older files still load, and damaged ones say so."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,16 @@ from training.cameras.distributions import UniformBand
 from training.cameras.orbit import angles_of
 from training.data.archive import open_dataset
 from training.hooks import Pictures, Weights
-from training.snapshot import LEAST_OF_A_CLASS, READ_CAMERAS, Snapshot, conditions_of, examples_of, finds_cameras, load_generator, save_snapshot
+from training.snapshot import (
+    LEAST_OF_A_CLASS,
+    READ_CAMERAS,
+    Snapshot,
+    conditions_of,
+    examples_of,
+    finds_cameras,
+    load_generator,
+    save_snapshot,
+)
 from training.tasks.conditions import DrawnConditions, LabelledConditions
 from training.tasks.readings import ReadConditions
 
@@ -152,7 +160,7 @@ def from_labels(built: Built) -> Camera:
 
 @pytest.mark.parametrize('way', ['poses learned', 'poses read'])
 def test_a_run_that_finds_cameras_writes_them_down(tmp_path: Path, way: str) -> None:
-    trainer, built = trainer_of(replace_kimg(config_of(way)), tmp_path, World())
+    trainer, built = trainer_of(config_of(way, 'loop.kimg=0.032'), tmp_path, World())
     trainer.run([Pictures(tmp_path, built), Weights(tmp_path, built)], StopRequest())
     assert {'poses000000.png', 'fakes000000.png', 'fakes_init.png'} <= {path.name for path in tmp_path.iterdir()}
     _, snapshot = load_generator(tmp_path)
@@ -160,7 +168,3 @@ def test_a_run_that_finds_cameras_writes_them_down(tmp_path: Path, way: str) -> 
     if way == 'poses read':
         kept = examples_of(built.conditions, 2, CPU)[0]
         assert torch.equal(to_eg3d(snapshot.cameras), kept)
-
-
-def replace_kimg(config):
-    return replace(config, loop=replace(config.loop, kimg=0.032))

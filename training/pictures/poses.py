@@ -108,7 +108,7 @@ class _Axes:
 
 
 _YAW_TICKS = range(-180, 181, 60)
-_YAW_NAME = 'yaw: 0° the front, + to the right of the camera'
+_YAW_NAME = 'yaw: 0° the front, positive to the viewer\'s right'
 
 
 def _draw_shares(pen: _Pen, box: Box, laws: Sequence[Poses]) -> None:
