@@ -20,7 +20,6 @@ from metrics.flatness import DepthImages
 from metrics.groups import DEFAULT_NUM, GROUPS, compute_groups
 from metrics.real_subjects import pictures, real_subjects
 from metrics.subject import Subject
-from metrics.where_taken import agreement, where_taken
 from training.cameras.camera import Camera
 from training.data.archive import open_dataset
 from training.data.image_set import ImageSet
@@ -32,6 +31,7 @@ from training.rendering.renderer import RenderingConfig
 from training.sampling import Truncation, pick_device
 from training.snapshot import Snapshot, conditions_of, find_snapshot, load_discriminator, load_generator
 from training.tasks.conditions import ConditionSource
+from training.where_taken import agreement, where_taken
 
 POSE = 'pose'  # not a number but a table: where each real picture was taken from
 NAMES = [*METRICS, *GROUPS, POSE]

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     'training.rendering': {'training.rendering', 'training.cameras', 'torch_utils', 'custom_ops', 'dnnlib'},
     'training.data': {'training.data', 'training.cameras', 'torch_utils', 'dnnlib'},
     'training.augment': {'training.augment', 'training.cameras', 'torch_utils', 'custom_ops', 'dnnlib'},
-    'training.pictures': {'training.pictures', 'dnnlib', 'torch_utils'},
+    'training.pictures': {'training.pictures', 'training.cameras', 'dnnlib', 'torch_utils'},
     'training.networks': {
         'training.networks', 'training.rendering', 'training.cameras', 'training.augment', 'torch_utils', 'custom_ops', 'dnnlib',
     },

@@ -62,7 +62,7 @@ def real_look(classes: tuple[str, ...], poses: str = 'wide', camera: Camera | No
     own = from_eg3d(torch.stack([torch.from_numpy(world.camera25(i)) for i in range(COUNT)]))
     own = own if camera is None else camera[[0] * COUNT]
     truth = render_scenes(scenes, own, SIDE)
-    numbers = torch.tensor([world.class_id(i) for i in range(COUNT)])
+    numbers = torch.tensor([world.class_id(i) for i in range(COUNT)]) if len(classes) > 1 else None
     views = Views(from_uint8(torch.from_numpy(truth.image)), torch.from_numpy(truth.distance), torch.from_numpy(truth.alpha), own, numbers)
     shared = from_uint8(torch.from_numpy(render_scenes(scenes, own[0], SIDE).image))
     left, right = (toy_views(scenes, turned(own, sign * monitors.TURN_DEG), SIDE) for sign in (-1, 1))
@@ -100,10 +100,12 @@ def test_real_scenes_raise_nothing(features, classes: tuple[str, ...], poses: st
     assert names_of(measures, reference) == set()
     assert 0.7 < measures.thickness / reference.thickness < 1.4
     assert abs(measures.bulge - reference.bulge) < 0.15
-    assert 0.8 < measures.turn_response < 1.1 and measures.reprojection < 15 and measures.co_visible > 0.6
+    assert measures.reprojection < 15 and measures.co_visible > 0.6
+    assert 0.8 < measures.turn_response < 1.1 or poses == 'sphere', 'the oracle knows hardly a class from below'
     assert measures.nfs_object > 8 and measures.empty == measures.duplicates == measures.not_finite == 0
     unmeasured = {field.name for field in fields(Measures) if math.isnan(getattr(measures, field.name))}
-    assert unmeasured == ({'worst_class_recall'} if len(classes) > 1 else {'class_kl', 'worst_class_recall'})  # of few pictures a class
+    expected = {'worst_class_recall'}  # of few pictures a class
+    assert unmeasured - {'turn_response'} == expected | (set() if len(classes) > 1 else {'class_kl'})
 
 
 def of_views(**changes: torch.Tensor) -> Callable[[Look], Look]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from metrics.pose_distribution import circular_std_deg
 from training.cameras.camera import Camera
 from training.cameras.orbit import angles_of
 
@@ -35,7 +34,9 @@ class Poses:
         return Poses(name, np.degrees(yaw.double().numpy()), np.degrees(pitch.double().numpy()))
 
     def __str__(self) -> str:
-        spread = circular_std_deg(np.radians(self.yaw_deg))
+        # Circular standard deviation: a resultant of length 0 means all directions alike.
+        resultant = max(abs(np.exp(1j * np.radians(self.yaw_deg)).mean()), 1e-6)
+        spread = math.degrees(math.sqrt(-2 * math.log(min(resultant, 1.0))))
         return (
             f'{self.name}: {len(self.yaw_deg):,} cameras, spread of yaw {spread:.0f}°, pitch {np.percentile(self.pitch_deg, 5):.0f}° to '
             f'{np.percentile(self.pitch_deg, 95):.0f}° (90 %)'
