@@ -1,5 +1,6 @@
 """The door of gen_samples.py: a real, tiny weights file, every kind of output, and what is said to those who ask for something else."""
 
+import math
 import pickle
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from PIL import Image
 
 import gen_samples
 from dnnlib.errors import DataError, MissingInputError, UnposedError, UsageError
+from tests.training.tiny import config_of
+from training.build import build
 from training.cameras.distributions import Gaussian
 from training.config import TrainingConfig
 from training.networks.discriminator import Discriminator, DiscriminatorConfig
@@ -23,8 +26,10 @@ from training.networks.mapping import MappingConfig
 from training.networks.radiance import RadianceConfig
 from training.networks.superres import SuperresConfig
 from training.networks.synthesis import SynthesisConfig
+from training.pictures.grid import to_pictures
 from training.rendering.renderer import RenderingConfig
-from training.snapshot import Snapshot, save_snapshot
+from training.sampling import front_of, latents, own_cameras, sample
+from training.snapshot import Snapshot, examples_of, load_generator, save_snapshot
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ('car', 'cat', 'cup')
@@ -55,6 +60,30 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope='module')
 def plain_network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_network(tmp_path_factory.mktemp('plain') / 'network-snapshot-000001.safetensors', 0, False)
+
+
+@pytest.fixture(scope='module')
+def invents(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generator with a pose learner, as a folder."""
+    return write_found(tmp_path_factory.mktemp('invents'), 'poses learned')
+
+
+@pytest.fixture(scope='module')
+def reads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes, of which one was read at yaw -60 and one at yaw 100 degrees, as a folder."""
+    return write_found(tmp_path_factory.mktemp('reads'), 'poses read')
+
+
+def write_found(folder: Path, way: str) -> Path:
+    built = build(config_of(way))
+    examples: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None)
+    if built.config.reading is not None:
+        yaw = torch.deg2rad(torch.tensor([-60.0, 100.0]))
+        built.conditions.readings.add(built.conditions.rig.code(yaw, torch.full((2,), 0.2)), torch.tensor([0, 1]))
+        examples = examples_of(built.conditions, 2, torch.device('cpu'))
+    snapshot = Snapshot(built.config, 1.0, built.class_names, built.config.cameras)
+    save_snapshot(folder / 'network-snapshot-000001.safetensors', built.task.generator, built.task.discriminator, snapshot, *examples)
+    return folder
 
 
 def run(network: Path, outdir: Path, *arguments: str) -> dict[str, Path]:
@@ -129,6 +158,46 @@ def test_videos_show_all_scenes(network: Path, tmp_path: Path, path: str, video_
         assert video.n_frames == 3 and video.size == (32, 32)
 
 
+def test_learned_poses_are_those_of_the_generator(invents: Path, tmp_path: Path) -> None:
+    files = run(invents, tmp_path / 'learned', '--seeds', '0-2', '--pose', 'learned')
+    assert set(files) == {'seed0000.png', 'seed0001.png', 'seed0002.png', 'grid.png', 'poses.png'}
+    generator, snapshot = load_generator(invents)
+    z = latents(range(3), generator.z_dim)
+    camera = own_cameras(generator, z, None, front_of(snapshot.cameras).camera())
+    expected = to_pictures(sample(generator, z, None, camera).image)
+    assert np.abs(pixels(files['seed0002.png']).astype(int) - expected[2]).max() <= 1
+    law = run(invents, tmp_path / 'law', '--seeds', '0-2', '--view', 'law')
+    assert law['grid.png'].read_bytes() == files['grid.png'].read_bytes() and 'poses.png' not in law
+
+
+def test_read_poses_are_those_of_the_class(reads: Path, tmp_path: Path) -> None:
+    """The picture from the learned pose is the picture from where its class was read; pitch 0.2 radians."""
+    for name, yaw in (('car', -60.0), ('mug', 100.0)):
+        learned = run(reads, tmp_path / name, '--seeds', '1,2', '--class', name, '--pose', 'learned')
+        given = run(reads, tmp_path / f'{name}-given', '--seeds', '1,2', '--class', name, '--pose', f'{yaw},{math.degrees(0.2)}')
+        assert np.abs(pixels(learned['grid.png']).astype(int) - pixels(given['grid.png'])).max() <= 1
+        other = run(reads, tmp_path / f'{name}-other', '--seeds', '1,2', '--class', name, '--pose', f'{-yaw},{math.degrees(0.2)}')
+        assert np.abs(pixels(learned['grid.png']).astype(int) - pixels(other['grid.png'])).max() > 1
+    every_class = run(reads, tmp_path / 'all', '--seeds', '1', '--classes', '--pose', 'learned')
+    assert pixels(every_class['poses.png']).shape == (480, 1120, 3)
+    assert np.abs(pixels(every_class['poses.png']).astype(int) - pixels(learned['poses.png'])).max() > 100, 'one class is not all of them'
+
+
+def test_an_orbit_shows_eight_directions_of_each_seed(network: Path, tmp_path: Path) -> None:
+    files = run(network, tmp_path / 'orbit', '--seeds', '0-2', '--class', 'cat', '--pose', 'orbit', '--depth', '--batch', '2')
+    orbit = pixels(files['orbit.png'])
+    assert orbit.shape == (48, 128, 3) and pixels(files['orbit_depth.png']).shape == (24, 64, 3)
+    front, side = (run(network, tmp_path / f'yaw{yaw}', '--seeds', '1', '--class', 'cat', '--pose', f'{yaw},12')['seed0001.png'] for yaw in (0, 135))
+    assert np.abs(orbit[16:32, :16].astype(int) - pixels(front)).max() <= 1 and np.abs(orbit[16:32, 48:64].astype(int) - pixels(side)).max() <= 1
+    assert np.abs(pixels(front).astype(int) - pixels(side)).max() > 1
+
+
+def test_a_pose_in_one_word_is_yaw_and_pitch(network: Path, tmp_path: Path) -> None:
+    one = run(network, tmp_path / 'one', '--seeds', '2', '--class', '0', '--pose', '-30,20')
+    two = run(network, tmp_path / 'two', '--seeds', '2', '--class', '0', '--yaw', '-30', '--pitch', '20')
+    assert one['seed0002.png'].read_bytes() == two['seed0002.png'].read_bytes()
+
+
 def test_planes_are_made_once_per_seed(network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     original = Generator3D.planes
@@ -157,6 +226,13 @@ def test_shapes_are_closed_meshes_in_world_units(plain_network: Path, tmp_path: 
     (['--seeds', '0-8', '--grid', '2x2'], UsageError, '4 cells, but 9 scenes'),
     (['--grid', '2by2'], UsageError, 'COLUMNSxROWS'),
     (['--view', 'law', '--yaw', '10'], UsageError, '--view law'),
+    (['--pose', 'learned'], UsageError, 'has found no cameras, it was trained under a law of cameras that was given. Use --view law'),
+    (['--pose', 'left'], UsageError, "'learned', 'orbit' or YAW,PITCH in degrees such as 30,10; got 'left'"),
+    (['--pose', '1,2,3'], UsageError, "got '1,2,3'"),
+    (['--pose', '30,nan'], UsageError, 'pitch must be a finite number'),
+    (['--pose', '30,10', '--yaw', '3'], UsageError, '--pose 30,10 says where to look from'),
+    (['--pose', 'orbit', '--view', 'law'], UsageError, '--pose orbit says where to look from'),
+    (['--yaw', 'inf'], UsageError, 'yaw must be a finite number'),
     (['--level', '-2'], UsageError, 'positive'),
     (['--trunc', 'nan'], UsageError, 'finite'),
     (['--seeds', '5-2'], UsageError, 'backwards'),

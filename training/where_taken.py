@@ -37,8 +37,10 @@ class Whereabouts:
 
     def __str__(self) -> str:
         low, high = np.percentile(self.pitch_deg, [5, 95])
-        spread = circular_std_deg(np.radians(self.yaw_deg))
-        return f'poses of {len(self.numbers):,} pictures: spread of yaw {spread:.0f} degrees, pitch {low:.0f} to {high:.0f} degrees (90 %)'
+        spread = ''  # of a handful it is no number
+        if len(self.numbers) >= LEAST_POSES:
+            spread = f'spread of yaw {circular_std_deg(np.radians(self.yaw_deg)):.0f} degrees, '
+        return f'poses of {len(self.numbers):,} pictures: {spread}pitch {low:.0f} to {high:.0f} degrees (90 %)'
 
 
 @dataclass(frozen=True, slots=True)

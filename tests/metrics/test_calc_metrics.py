@@ -10,8 +10,11 @@ from PIL import Image
 import calc_metrics
 from calc_metrics import ray_limits
 from dnnlib.errors import DataError, MissingInputError, UsageError
+from tests.training.tiny import config_of
 from torch_utils.rng import Stream
+from training.build import build
 from training.cameras.distributions import Gaussian
+from training.cameras.orbit import angles_of
 from training.config import DataConfig, TrainingConfig
 from training.networks.discriminator import Discriminator, DiscriminatorConfig
 from training.networks.generator3d import Generator3D, GeneratorConfig
@@ -19,7 +22,7 @@ from training.networks.mapping import MappingConfig
 from training.networks.radiance import RadianceConfig
 from training.networks.synthesis import SynthesisConfig
 from training.rendering.renderer import RenderingConfig
-from training.snapshot import Snapshot, save_snapshot
+from training.snapshot import Snapshot, examples_of, save_snapshot
 
 DATA = 'synthetic:car?poses=wide&background=white&resolution=16&count=40&seed=0'
 
@@ -79,6 +82,59 @@ def test_a_folder_is_judged_against_another(own_cache, folders):
     assert line['num'] == line['num_real'] == 30 and line['results']['fd_photo'] > 0 and 'kd_photo' in output
     run('--source', folders / 'a', '--data', folders / 'a', '--metrics', 'fd_photo', '--outdir', folders / 'same')
     assert abs(lines(folders / 'same', 'fd_photo')[0]['results']['fd_photo']) < 1e-3 * line['results']['fd_photo']
+
+
+@pytest.fixture(scope='module')
+def reads(tmp_path_factory):
+    """Two classes of 8x8 pixels, untrained, whose discriminator reads poses; of its cameras it has read one for each class."""
+    built = build(config_of('poses read'))
+    built.conditions.readings.add(built.conditions.rig.code(torch.tensor([-1.0, 2.0]), torch.full((2,), 0.2)), torch.tensor([0, 1]))
+    snapshot = Snapshot(built.config, 1.0, built.class_names, built.config.cameras)
+    path = tmp_path_factory.mktemp('reads') / 'network-snapshot-000001.safetensors'
+    save_snapshot(path, built.task.generator, built.task.discriminator, snapshot, *examples_of(built.conditions, 2, torch.device('cpu')))
+    return path
+
+
+def test_a_reader_says_where_photographs_were_taken(reads, folders, tmp_path):
+    for index in range(3):
+        Image.new('RGB', (8, 8), (40 * index, 0, 0)).save(folders / f'{index}.png')
+    (folders / 'small').mkdir()
+    for index in range(3):
+        (folders / f'{index}.png').rename(folders / 'small' / f'{index}.png')
+    output = run('--network', reads, '--metrics', 'pose', '--data', folders / 'small', '--outdir', tmp_path / 'out')
+    table = json.loads((tmp_path / 'out' / 'poses.json').read_text())
+    assert set(table['poses']) == {'0.png', '1.png', '2.png'} and table['agreement'] is None and table['network'] == str(reads)
+    assert all(set(pose) == {'yaw_deg', 'pitch_deg'} and -5 <= pose['pitch_deg'] <= 45 for pose in table['poses'].values())
+    assert 'poses of 3 pictures' in output and 'error of yaw' not in output and not list((tmp_path / 'out').glob('metric-*'))
+
+
+def test_what_is_read_of_its_own_data_is_compared_with_the_truth(reads, tmp_path):
+    output = run('--network', reads, '--metrics', 'pose', '--num', 30, '--outdir', tmp_path)
+    table = json.loads((tmp_path / 'poses.json').read_text())
+    assert len(table['poses']) == 30 and 0 <= table['agreement']['median_deg'] <= 90 and 'median error of yaw' in output
+
+
+def test_pictures_under_a_read_law_are_judged_from_there(own_cache, reads, tmp_path):
+    """The law is in the weights file, not in the configuration: every picture comes from one of two cameras."""
+    options = calc_metrics.main.make_context('calc_metrics.py', ['--network', str(reads)]).params
+    judged = calc_metrics.judge_network(calc_metrics.Options(**options), torch.device('cpu'))
+    views = judged.subject.sample(0, 16)
+    yaw = angles_of(views.camera)[0]
+    assert torch.allclose(yaw, torch.tensor([-1.0, 2.0])[views.classes], atol=1e-4)
+
+
+@pytest.mark.parametrize('arguments, error, said', [
+    (['--source', 'a', '--data', 'b', '--metrics', 'pose'], UsageError, 'give its --network'),
+    (['--network', 'KNOWN', '--metrics', 'pose'], UsageError, 'reads no poses'),
+    (['--network', 'READS', '--metrics', 'pose', '--data', 'a'], DataError, 'pictures of 32 pixels, the network knows those of 8'),
+    (['--network', 'READS', '--metrics', 'pose', '--num', '41'], UsageError, '41 pictures were asked for'),
+])
+def test_who_cannot_say_it_says_so(network, reads, folders, monkeypatch, arguments, error, said):
+    monkeypatch.chdir(folders)
+    command = [{'KNOWN': str(network), 'READS': str(reads)}.get(word, word) for word in arguments]
+    with pytest.raises(error, match=said):
+        CliRunner().invoke(calc_metrics.main, [*command, '--quiet', '--device', 'cpu'], catch_exceptions=False)
+    assert not list(folders.glob('poses.json')) and not (reads.parent / 'poses.json').exists()
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ class Poses:
     def __str__(self) -> str:
         # Circular standard deviation: a resultant of length 0 means all directions alike.
         resultant = max(abs(np.exp(1j * np.radians(self.yaw_deg)).mean()), 1e-6)
-        spread = math.degrees(math.sqrt(-2 * math.log(min(resultant, 1.0))))
+        spread = math.degrees(math.sqrt(2 * math.log(1 / min(resultant, 1.0))))
         return (
             f'{self.name}: {len(self.yaw_deg):,} cameras, spread of yaw {spread:.0f}°, pitch {np.percentile(self.pitch_deg, 5):.0f}° to '
             f'{np.percentile(self.pitch_deg, 95):.0f}° (90 %)'
