@@ -18,6 +18,7 @@ from training.cameras.orbit import angles_of
 from training.data.image_set import ImageSet
 from training.data.synthetic import SyntheticImages
 from training.networks.discriminator import Discriminator
+from training.networks.pose import published_camera
 
 BATCH = 16  # always: a reader on the discriminator's trunk sees, as in training, a little of a picture's neighbours
 
@@ -91,7 +92,8 @@ def where_taken(discriminator: Discriminator, raw_resolution: int, dataset: Imag
         rows = np.take(numbers, np.arange(start, start + BATCH), mode='wrap')
         image = from_uint8(torch.from_numpy(np.stack([dataset[int(row)].image for row in rows]))).to(device)
         codes.append(discriminator.read_pose(image, _companion(image, raw_resolution) if config.see == 'dual' else None).cpu())
-    yaw, pitch = config.pose.rig.angles(torch.cat(codes)[: len(numbers)].double())
+    code, rig = torch.cat(codes)[: len(numbers)].double(), config.pose.rig
+    yaw, pitch, _ = angles_of(rig.camera(code) if config.pose.law == 'bounded' else published_camera(code, rig), rig.target)
     return Whereabouts(numbers, np.degrees(yaw.numpy()), np.degrees(pitch.numpy()))
 
 

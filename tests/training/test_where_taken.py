@@ -67,6 +67,17 @@ def test_a_dual_discriminator_is_shown_both_pictures(cars) -> None:
     np.testing.assert_allclose(np.degrees(yaw.numpy()), found.yaw_deg[:BATCH], atol=0.1)
 
 
+def test_published_angles_are_understood(cars) -> None:
+    """pi / 2 and pi / 2 are the front at the horizon; what the network says is added to nothing."""
+    config = replace(GREY, see='single', pose=PoseReaderConfig(law='PoF3D_2023', hidden=8))
+    discriminator = reader(config)
+    torch.nn.init.zeros_(discriminator.reader.out.weight)
+    discriminator.reader.out.bias.copy_(torch.tensor([math.pi / 2 + 0.5, math.pi / 2]))
+    found = where_taken(discriminator, 16, cars, num=20)
+    np.testing.assert_allclose(found.yaw_deg, math.degrees(0.5), atol=1e-3)
+    np.testing.assert_allclose(found.pitch_deg, 0, atol=1e-3)
+
+
 @pytest.mark.parametrize('sign', [1, -1])
 def test_agreement_is_up_to_one_rotation_and_tells_the_mirror(cars, sign: int) -> None:
     yaw, pitch = true_angles_deg(cars)
