@@ -152,9 +152,10 @@ class GanTask:
         classes_known = self._seen_poses[0][2] is not None
         noted = self._seen_poses[0][1].new_zeros(images, 4)
         for rows, codes, classes in self._seen_poses:
-            at = torch.tensor(rows, device=noted.device)
+            at = slice(rows[0], rows[-1] + 1)  # a micro-batch is a run of the batch
             noted[at, :3] = codes
-            noted[at, 3] = classes.to(noted) if classes_known else 0.0
+            if classes_known:
+                noted[at, 3] = classes.to(noted)
         self._seen_poses = []
         if world.size > 1:
             world.all_reduce_mean_([noted])
@@ -386,8 +387,7 @@ class GanTask:
             return losses if views is not None else losses.repeat_interleave(together)
         if views is None:
             return losses
-        weights = losses.new_tensor([view.weight for view in views])
-        return weights @ unstacked(losses, len(views), self.config.view_order)
+        return sum(view.weight * part for view, part in zip(views, unstacked(losses, len(views), self.config.view_order), strict=True))
 
     def _partners(self, real_logits: Tensor, views: list[View], conditions: Conditions) -> Tensor:
         """Logits [V N] of the real pictures that [V N] generated ones are paired with: each view has another one, unless classes forbid it.

@@ -5,6 +5,7 @@ class by class, are a sample of the law that nobody knew. Cameras are drawn from
 without that exploration readings and cameras agree on ever fewer directions.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -43,7 +44,7 @@ class Readings:
     def __init__(self, config: ReadingConfig, num_classes: int) -> None:
         self.config = config
         self.capacity = max(config.memory // max(num_classes, 1), LEAST_MEMORY)
-        self.codes = torch.zeros(max(num_classes, 1), self.capacity, POSE_NUMBERS)
+        self.codes = torch.zeros(max(num_classes, 1), self.capacity + 1, POSE_NUMBERS)  # the last place takes what nobody will read
         self.written = torch.zeros(max(num_classes, 1), dtype=torch.int64)
 
     def to(self, device: torch.device) -> 'Readings':
@@ -57,8 +58,9 @@ class Readings:
         rows = codes.new_zeros(len(codes), dtype=torch.int64) if classes is None else classes
         one_hot = torch.nn.functional.one_hot(rows, len(self.written))
         earlier = (one_hot.cumsum(0) - 1).gather(1, rows[:, None])[:, 0]  # of the same class in this very call
-        fresh = one_hot.sum(0)[rows] - earlier <= self.capacity  # of more than fit, the last: which of two writes to a place wins is anybody's guess
-        self.codes[rows[fresh], ((self.written[rows] + earlier) % self.capacity)[fresh]] = codes.float()[fresh]
+        # Of more than fit only the last are kept, for which of two writes to a place wins is anybody's guess. (A mask would wait for the device.)
+        fresh = one_hot.sum(0)[rows] - earlier <= self.capacity
+        self.codes[rows, torch.where(fresh, (self.written[rows] + earlier) % self.capacity, self.capacity)] = codes.float()
         self.written += one_hot.sum(0)
 
     def draw(self, stream: Stream, classes: Tensor | None, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -112,7 +114,7 @@ class ReadConditions:
         unknown = written < max(least, 1)
         if self.explores:
             yaw, pitch = rig.angles(code)
-            jitter = torch.deg2rad(torch.tensor(config.jitter_deg, device=device))
+            jitter = math.radians(config.jitter_deg)
             yaw = yaw + jitter * stream.normal('reading/yaw', device=device)
             pitch = pitch + jitter / 2 * stream.normal('reading/pitch', device=device)
             code = rig.code(yaw, pitch)

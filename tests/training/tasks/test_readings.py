@@ -50,7 +50,7 @@ def test_the_last_readings_of_each_class_are_kept(num_classes: int) -> None:
 def test_a_batch_larger_than_the_memory_leaves_its_end() -> None:
     readings = Readings(ReadingConfig(memory=LEAST_MEMORY), 0)
     readings.add(numbered(3 * LEAST_MEMORY + 5), None)
-    assert sorted(readings.codes[0, :, 0].tolist()) == list(range(2 * LEAST_MEMORY + 5, 3 * LEAST_MEMORY + 5))
+    assert sorted(readings.codes[0, : readings.capacity, 0].tolist()) == list(range(2 * LEAST_MEMORY + 5, 3 * LEAST_MEMORY + 5))
 
 
 def test_memory_is_shared_by_the_classes_and_never_too_short() -> None:
