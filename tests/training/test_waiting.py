@@ -12,7 +12,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.training.tiny import full_config, tiny_config, trainer_of
+from tests.training.tiny import WAYS, config_of, full_config, tiny_config, trainer_of
 from torch_utils.distributed import World
 from torch_utils.gradients import Watch
 
@@ -93,8 +93,9 @@ def test_reading_is_noticed() -> None:
         tiny_config('gan.style_mixing_probability=0.5', 'gan.blur_fade_kimg=1', 'gan.blur_sigma_px=2', 'data.mirror=true'),
         full_config(),
         full_config('gan.precision_discriminator=bf16', 'gan.precision_backbone=bf16', 'generator.superres.precision=bf16'),
+        *map(config_of, WAYS),
     ],
-    ids=['demo', 'eg3d', 'bf16'],
+    ids=['demo', 'eg3d', 'bf16', *WAYS],
 )
 def test_a_step_reads_no_number(config, tmp_path: Path) -> None:
     trainer, _ = trainer_of(config, tmp_path, World())

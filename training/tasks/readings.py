@@ -56,7 +56,7 @@ class Readings:
         """Note codes [N, 3], in order; the oldest of a class go when its memory is full."""
         self.to(codes.device)
         rows = codes.new_zeros(len(codes), dtype=torch.int64) if classes is None else classes
-        one_hot = torch.nn.functional.one_hot(rows, len(self.written))
+        one_hot = (rows[:, None] == torch.arange(len(self.written), device=rows.device)).long()  # functional.one_hot looks at the numbers
         earlier = (one_hot.cumsum(0) - 1).gather(1, rows[:, None])[:, 0]  # of the same class in this very call
         # Of more than fit only the last are kept, for which of two writes to a place wins is anybody's guess. (A mask would wait for the device.)
         fresh = one_hot.sum(0)[rows] - earlier <= self.capacity

@@ -38,8 +38,8 @@ def stacked_stream(stream: Stream, count: int, order: Order) -> Stream:
     """One row for each row of `stacked`; view v of row r is addressed by r V + v, in whatever batch it stands."""
     if count == 1:
         return stream
-    rows = torch.tensor(stream.rows)
-    return replace(stream, rows=tuple(stacked([rows * count + v for v in range(count)], order).tolist()))
+    addresses = [(v, row) for v in range(count) for row in stream.rows] if order == 'apart' else [(v, row) for row in stream.rows for v in range(count)]
+    return replace(stream, rows=tuple(row * count + v for v, row in addresses))
 
 
 def mirrored(camera: Camera, mirror: Mirror, stream: Stream) -> Camera:
