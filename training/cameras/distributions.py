@@ -7,6 +7,7 @@ Every draw is addressed by its name and by the global row of the stream: splitti
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -36,6 +37,11 @@ class _Law:
         """(yaw, pitch) in degrees, each [rows of the stream]."""
         raise NotImplementedError
 
+    @property
+    def pitch_range_deg(self) -> tuple[float, float]:
+        """The lowest and the highest pitch that it can draw."""
+        raise NotImplementedError
+
     def sample(self, stream: Stream, device: torch.device | str | None = None) -> Camera:
         """One camera per row of the stream."""
         yaw_deg, pitch_deg = self.angles_deg(stream, device)
@@ -58,6 +64,10 @@ class Gaussian(_Law):
         pitch = self.pitch_mean_deg + self.pitch_std_deg * stream.normal('camera/pitch', device=device)
         return yaw, pitch.clamp(self.pitch_min_deg, self.pitch_max_deg)
 
+    @property
+    def pitch_range_deg(self) -> tuple[float, float]:
+        return self.pitch_min_deg, self.pitch_max_deg
+
 
 @dataclass(frozen=True, slots=True)
 class UniformBand(_Law):
@@ -73,11 +83,16 @@ class UniformBand(_Law):
         pitch = self.pitch_min_deg + (self.pitch_max_deg - self.pitch_min_deg) * stream.uniform('camera/pitch', device=device)
         return yaw, pitch
 
+    @property
+    def pitch_range_deg(self) -> tuple[float, float]:
+        return self.pitch_min_deg, self.pitch_max_deg
+
 
 @dataclass(frozen=True, slots=True)
 class Sphere(_Law):
     """Uniform on the whole sphere: uniform yaw, uniform sine of the pitch (Archimedes)."""
 
+    pitch_range_deg: ClassVar[tuple[float, float]] = (-90.0, 90.0)
 
     def angles_deg(self, stream: Stream, device: torch.device | str | None = None) -> tuple[Tensor, Tensor]:
         yaw = 360.0 * stream.uniform('camera/yaw', device=device) - 180.0
@@ -93,6 +108,7 @@ class Wide(_Law):
     The mode at +75 without one at -75 makes a mirrored solution visible, the uniform tail makes backs exist.
     """
 
+    pitch_range_deg: ClassVar[tuple[float, float]] = (-5.0, 45.0)
 
     def angles_deg(self, stream: Stream, device: torch.device | str | None = None) -> tuple[Tensor, Tensor]:
         kind = stream.uniform('camera/kind', device=device)
@@ -101,7 +117,7 @@ class Wide(_Law):
         yaw = torch.where(kind < 0.55, 20.0 * normal, torch.where(kind < 0.85, 75.0 + 12.0 * normal, anywhere))
         centre = 10.0 + 14.0 * ((kind >= 0.55) & (kind < 0.85)) + 5.0 * (kind >= 0.85)
         pitch = centre + 6.0 * stream.normal('camera/pitch', device=device)
-        return yaw, pitch.clamp(-5.0, 45.0)
+        return yaw, pitch.clamp(*self.pitch_range_deg)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +130,10 @@ class Fixed(_Law):
     def angles_deg(self, stream: Stream, device: torch.device | str | None = None) -> tuple[Tensor, Tensor]:
         rows = torch.zeros(len(stream), device=device)
         return rows + self.yaw_deg, rows + self.pitch_deg
+
+    @property
+    def pitch_range_deg(self) -> tuple[float, float]:
+        return self.pitch_deg, self.pitch_deg
 
 
 LawConfig = Gaussian | UniformBand | Sphere | Wide | Fixed

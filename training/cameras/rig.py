@@ -15,7 +15,7 @@ from torch import Tensor
 
 from training.cameras.camera import Camera
 from training.cameras.convention import fov_to_focal
-from training.cameras.distributions import Fixed, Gaussian, LawConfig, Sphere, UniformBand, Wide
+from training.cameras.distributions import LawConfig
 from training.cameras.orbit import angles_of, orbit
 
 POSE_NUMBERS = 3
@@ -63,8 +63,7 @@ class Rig:
 
 def rig_of(law: LawConfig) -> Rig:
     """The rig of a law's cameras: its radius, field of view and target, and the pitches that it can draw."""
-    low, high = _pitch_range_deg(law)
-    return Rig(law.radius, law.fov_x_deg, law.target, low, high)
+    return Rig(law.radius, law.fov_x_deg, law.target, *law.pitch_range_deg)
 
 
 def jittered(code: Tensor, jitter: Tensor) -> Tensor:
@@ -79,14 +78,3 @@ def bounded(numbers: Tensor) -> Tensor:
     planar = numbers[:, :2]
     length = planar.square().sum(dim=1, keepdim=True).add(_MIN_PLANAR**2).sqrt()
     return torch.cat([planar / length, torch.tanh(numbers[:, 2:])], dim=1)
-
-
-def _pitch_range_deg(law: LawConfig) -> tuple[float, float]:
-    if isinstance(law, Sphere):
-        return -90.0, 90.0
-    if isinstance(law, Wide):
-        return -5.0, 45.0
-    if isinstance(law, Fixed):
-        return law.pitch_deg, law.pitch_deg
-    assert isinstance(law, Gaussian | UniformBand)
-    return law.pitch_min_deg, law.pitch_max_deg
