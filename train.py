@@ -84,7 +84,7 @@ def main(context: click.Context, **options) -> None:
     metrics.check(config.metrics.names, config.metrics.num)
     built = build(config)
     if world.is_main and not options['resume']:
-        for remark in remarks(built.config, built.dataset):
+        for remark in (*remarks(built.config, built.dataset), *built.said):
             print(f'note: {remark}', file=sys.stderr)
     if options['dry_run']:
         print(describe(built))

@@ -16,6 +16,7 @@ from training.data.image_set import ImageSet
 from training.data.loader import Loader, LoaderConfig
 from training.networks.discriminator import Discriminator
 from training.networks.generator3d import Generator3D
+from training.tasks.arrangement import arrange
 from training.tasks.conditions import ConditionSource, DrawnConditions, LabelledConditions
 from training.tasks.gan import GanTask
 from training.tasks.readings import ReadConditions, Readings
@@ -34,6 +35,7 @@ class Built:
     task: GanTask
     conditions: ConditionSource  # of metrics and pictures; a law that training explores is here as it is believed to be
     example_cameras: Tensor | None  # [D, 25], of the data, when fakes are seen from there
+    said: tuple[str, ...] = ()  # what came up while it was built: sentences for the user
 
 
 def build(config: TrainingConfig) -> Built:
@@ -50,7 +52,12 @@ def build(config: TrainingConfig) -> Built:
         torch.random.manual_seed(config.loop.seed)
         generator, discriminator = Generator3D(config.generator), Discriminator(config.discriminator)
     conditions = conditions_for(config, dataset)
-    task = GanTask(config.gan, generator, discriminator, conditions, AugmentPipe(config.augment), AdaController(config.ada))
+    photographs, said = None, []
+    if config.reading is not None and config.reading.arranged:
+        photographs, said = arrange(dataset, config.generator.num_classes > 0, config.reading.arranged, rig_of(config.cameras), config.loop.seed)
+        if photographs is not None:
+            conditions.readings.add(photographs.codes, photographs.classes)
+    task = GanTask(config.gan, generator, discriminator, conditions, AugmentPipe(config.augment), AdaController(config.ada), photographs)
     if isinstance(conditions, ReadConditions):
         conditions = conditions.believed()
     return Built(
@@ -61,6 +68,7 @@ def build(config: TrainingConfig) -> Built:
         task=task,
         conditions=conditions,
         example_cameras=conditions.labels if isinstance(conditions, LabelledConditions) else None,
+        said=tuple(said),
     )
 
 

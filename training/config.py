@@ -93,6 +93,10 @@ def _contradictions(config: TrainingConfig) -> Iterator[tuple[bool, str]]:
             f'{what} finds cameras, so no network can be told them: set generator.conditions_on_camera and discriminator.conditions_on_camera to false.',
         )
         yield discriminator.pose is None, f'{what} needs a discriminator that reads poses, and discriminator.pose is none; start from demo-pof3d or demo-unposed.'
+    yield (
+        gan.pose_arranged_weight > 0 and (config.reading is None or not config.reading.arranged),
+        'gan.pose_arranged_weight teaches a reader what likeness found, and no photographs are arranged; set reading.arranged, or the weight to 0.',
+    )
     laws = {part.law for part in (generator.pose, discriminator.pose) if part is not None}
     yield 'PoF3D_2023' in laws, "The pose law 'PoF3D_2023' is that of published weights; training needs 'bounded', from which no camera is NaN."
     yield invents and max(gan.views, gan.views_judged) > 1, 'A generator that invents its cameras has one for each scene; set gan.views=1.'

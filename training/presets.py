@@ -123,7 +123,8 @@ def _demo_unposed() -> TrainingConfig:
         base,
         preset='demo-unposed',
         cameras=UniformBand(),
-        reading=ReadingConfig(exploration=0.2),
+        # Photographs are arranged by likeness first: the reader begins with the ring of views and its sense of rotation.
+        reading=ReadingConfig(exploration=0.2, warmup_kimg=0.0, arranged=2500),
         # Rays end a little behind the middle at first: what is inside of a far wall cannot be seen, so scenes cannot begin hollow.
         generator=replace(base.generator, rendering=replace(base.generator.rendering, far_at_start=2.8)),
         discriminator=replace(base.discriminator, conditions_on_camera=False, conditions_on_pose=True, pose=PoseReaderConfig(sees='grey')),
@@ -135,7 +136,10 @@ def _demo_unposed() -> TrainingConfig:
             pose_told_weight=1.0,
             pose_condition='asked',
             pose_condition_jitter_deg=20.0,
-            pose_condition_from_kimg=2.0,
+            pose_condition_from_kimg=1.0,
+            pose_arranged_weight=1.0,
+            pose_arranged_hold_kimg=8.0,
+            pose_arranged_fade_kimg=4.0,
             far_hold_kimg=12.0,
             far_fade_kimg=3.0,
         ),

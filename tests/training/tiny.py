@@ -82,6 +82,8 @@ def full_config(*settings: str) -> TrainingConfig:
 CLASSES = ('data.path=synthetic:car,mug?poses=wide&background=white&resolution=8&count=40&seed=3',)
 SEVERAL = (*CLASSES, 'generator.synthesis.extra_blocks=8')
 READS = (*CLASSES, 'discriminator.pose.channels=4,4,4', 'discriminator.pose.hidden=8', 'reading.warmup_kimg=0.02', 'reading.memory=400')
+# Fewer photographs are no ring, and the discriminator sees all of them in the first steps.
+ARRANGED = ('data.path=synthetic:car,mug?poses=wide&background=white&resolution=8&count=440&seed=3', 'reading.arranged=240')
 LEARNS = ('discriminator.pose.hidden=8', 'gan.pose_told_weight=0.5')
 PAIRS = ('gan.loss=relativistic', 'gan.r2_gamma=0.5')
 WAYS: dict[str, tuple[str, ...]] = {
@@ -93,6 +95,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     'pairs of a class': ('demo-imagenet', *SEVERAL, *PAIRS),
     'poses learned': ('demo-pof3d', *LEARNS, 'gan.mirror=PoF3D_2023'),
     'poses read': ('demo-unposed', *READS),
+    'poses read and arranged': ('demo-unposed', *READS, *ARRANGED),
 }
 
 

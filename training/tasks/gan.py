@@ -32,11 +32,12 @@ from training.data.item import Batch
 from training.losses import adversarial
 from training.losses.density import Region, density_smoothness, neighbouring_points
 from training.losses.gradient_penalty import gradient_penalty
-from training.losses.pose import pose_error
+from training.losses.pose import pose_error, yaw_error
 from training.networks.discriminator import Discriminator, Judgement
 from training.networks.generator3d import Generator3D
 from training.networks.outputs import Output
 from training.task import Moment, Phase
+from training.tasks.arrangement import ArrangedPhotographs
 from training.tasks.conditions import Conditions, ConditionSource
 from training.tasks.readings import ReadConditions
 from training.tasks.views import Mirror, Order, View, mirrored, stacked, stacked_stream, unstacked
@@ -68,6 +69,9 @@ class GanConfig:
     camera_swap_final: float = 0.5  # generator camera conditioning: probability of another sample's camera, after the fade
     camera_swap_fade_kimg: float = 1000.0
     pose_reading_weight: float = 1.0  # the discriminator learns to read the poses of generated pictures (PoF3D, section 3.3)
+    pose_arranged_weight: float = 0.0  # and those of photographs that likeness arranged (reading.arranged)
+    pose_arranged_hold_kimg: float = 0.0  # for so long
+    pose_arranged_fade_kimg: float = 0.0  # and then less and less over so long
     pose_learner_weight: float = 0.0  # the generator's pose learner agrees with what is read of its pictures (PoF3D)
     pose_told_weight: float = 0.0  # generated pictures show the pose that they were asked for: it can be read off them
     pose_condition: Literal['read', 'asked'] = 'read'  # under which pose a generated picture is judged: the discriminator's reading, or its camera
@@ -91,7 +95,8 @@ class GanConfig:
                 f'and {self.mirror_every}.'
             )
         names = ('r1_gamma', 'r2_gamma', 'density_weight', 'pose_reading_weight', 'pose_learner_weight', 'pose_told_weight', 'mirror_weight',
-                 'pose_condition_jitter_deg', 'pose_condition_from_kimg')
+                 'pose_condition_jitter_deg', 'pose_condition_from_kimg',
+                 'pose_arranged_weight')
         negative = [name for name in names if getattr(self, name) < 0]
         if negative:
             raise UsageError(f'gan.{negative[0]} cannot be negative; found {getattr(self, negative[0])}.')
@@ -120,12 +125,14 @@ class GanTask:
         conditions: ConditionSource,
         augment: AugmentPipe,
         ada: AdaController,
+        arranged: ArrangedPhotographs | None = None,
     ) -> None:
         self.config = config
         self.networks = {'generator': generator, 'discriminator': discriminator}
         self.generator, self.discriminator = generator, discriminator
         self.conditions = conditions
         self.augment, self.ada = augment, ada
+        self.arranged = arranged
         self.rig = Rig() if discriminator.config.pose is None else discriminator.config.pose.rig
         self._seen_ws: list[Tensor] = []  # of this iteration's micro-batches
         self._seen_signs: list[Tensor] = []
@@ -164,12 +171,15 @@ class GanTask:
 
     def state_dict(self) -> dict:
         readings = self.conditions.readings.state_dict() if isinstance(self.conditions, ReadConditions) else {}
-        return self.ada.state_dict() | {f'readings/{name}': tensor for name, tensor in readings.items()}
+        arranged = {} if self.arranged is None else {'arranged/codes': self.arranged.codes.clone()}
+        return self.ada.state_dict() | {f'readings/{name}': tensor for name, tensor in readings.items()} | arranged
 
     def load_state_dict(self, state: dict) -> None:
         self.ada.load_state_dict(state)
         if isinstance(self.conditions, ReadConditions):
             self.conditions.readings.load_state_dict({name: state[f'readings/{name}'] for name in ('codes', 'written')})
+        if self.arranged is not None:  # another machine would arrange them a little differently
+            self.arranged.codes.copy_(state['arranged/codes'])
 
     def _generator_terms(self, batch: Batch, moment: Moment) -> Iterator[Tensor]:
         config = self.config
@@ -320,10 +330,23 @@ class GanTask:
             penalty = gradient_penalty(real.logits, [image] if config.r1_at == 'real' else seen)
             moment.report('Loss/r1_penalty', penalty)
             loss = loss + penalty * (config.r1_gamma / 2 * config.r1_every)
+        lesson = config.pose_arranged_weight * (1 - schedules.hold_then_ramp(moment.nimg, config.pose_arranged_hold_kimg, config.pose_arranged_fade_kimg))
+        if lesson > 0 and self.arranged is not None:
+            error = self._arranged_error(self.arranged, batch.images.device, moment)
+            moment.report('Loss/D/pose_arranged', error)
+            loss = loss + error * lesson
         if isinstance(self.conditions, ReadConditions):
             classes = batch.classes if self.generator.config.num_classes else None
             self._seen_poses.append((moment.stream.rows, bounded(real.pose).detach(), classes))
         yield loss
+
+    def _arranged_error(self, arranged: ArrangedPhotographs, device: torch.device, moment: Moment) -> Tensor:
+        """[N]: how far what is read of photographs lies from where likeness put them."""
+        stream = moment.stream.for_phase(f'{moment.stream.phase}/arranged')
+        image, direction = arranged.draw(stream, device)
+        with autocast(self.config.precision_discriminator, image.device):
+            numbers = self.discriminator.read(image, self._raw_of_real(image, moment), stream)
+        return yaw_error(numbers.float(), direction)
 
     def _judge_views(
         self, planes: Tensor, ws: Tensor, views: list[View], conditions: Conditions, moment: Moment, seen: list[Tensor] | None = None

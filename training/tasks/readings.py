@@ -29,8 +29,11 @@ class ReadingConfig:
     jitter_deg: float = 8.0  # standard deviation of the yaw added to a reading; half as much to the pitch
     exploration: float = 0.25  # share of cameras that are drawn from the wide law for good
     warmup_kimg: float = 2.0  # readings before the first is used
+    arranged: int = 0  # photographs of each class that are arranged by likeness before training (arrangement.py): the first readings
 
     def __post_init__(self) -> None:
+        if self.arranged < 0:
+            raise UsageError(f'reading.arranged counts photographs and cannot be negative; found {self.arranged}.')
         if self.memory < 1 or not 0 <= self.exploration <= 1 or self.jitter_deg < 0 or self.warmup_kimg < 0:
             raise UsageError(
                 f'reading: memory must be at least 1, exploration a probability, jitter_deg and warmup_kimg not negative; found {self.memory}, '
