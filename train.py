@@ -185,7 +185,7 @@ def _config_of_run(folder: Path) -> TrainingConfig:
     if not options.is_file():
         raise MissingInputError(f'{folder} is not a run folder: there is no {OPTIONS_FILE} in it.')
     try:
-        return configs.from_dict(TrainingConfig, json.loads(options.read_text(encoding='utf-8')))
+        return configs.from_dict(TrainingConfig, json.loads(options.read_text(encoding='utf-8')), complete=True)
     except (UsageError, ValueError, RecursionError) as error:
         raise DataError(f'{options} was edited, damaged or written by another version: {error}') from error
 

@@ -31,12 +31,13 @@ def to_dict(config: Any) -> dict[str, Any]:
     return _encode(config, type(config), '')
 
 
-def from_dict(cls: type, data: Any) -> Any:
+def from_dict(cls: type, data: Any, *, complete: bool = False) -> Any:
     """Build the dataclass `cls` (or a member of a union of dataclasses) from what `to_dict` returned.
 
-    Strict: raises UsageError with the dotted name for a key that is unknown, missing or of the wrong type.
+    Strict: raises UsageError with the dotted name for a key that is unknown, missing or of the wrong type. complete: a setting that is missing
+    takes its default, at any depth. A file that lacks it is older than the setting, and the default of a new setting is what was done before.
     """
-    return _decode(data, cls, '')
+    return _decode(data, cls, '', complete)
 
 
 def flatten(config: Any) -> dict[str, Any]:
@@ -163,13 +164,13 @@ def _encode(value: Any, annotation: Any, path: str) -> Any:
     raise _misfit(value, annotation, path)
 
 
-def _decode(data: Any, annotation: Any, path: str) -> Any:
+def _decode(data: Any, annotation: Any, path: str, complete: bool = False) -> Any:
     """Return the value that JSON-able data stand for."""
     schema = _schema(annotation)
     if data is None and schema.optional:
         return None
     if isinstance(data, dict) and schema.groups:
-        return _decode_group(data, schema, path)
+        return _decode_group(data, schema, path, complete)
     for member in schema.plain:
         try:
             fitted = _fit(data, member)
@@ -177,14 +178,14 @@ def _decode(data: Any, annotation: Any, path: str) -> Any:
             continue
         if get_origin(member) is tuple:
             return tuple(
-                _decode(item, hint, _join(path, str(i)))
+                _decode(item, hint, _join(path, str(i)), complete)
                 for i, (item, hint) in enumerate(zip(fitted, _item_hints(member, len(fitted)), strict=True))
             )
         return fitted
     raise _misfit(data, annotation, path)
 
 
-def _decode_group(data: dict, schema: _Schema, path: str) -> Any:
+def _decode_group(data: dict, schema: _Schema, path: str, complete: bool) -> Any:
     """Build one of the union's dataclasses from a dict."""
     cls, given = schema.groups[0], dict(data)
     if schema.needs_kind:
@@ -196,13 +197,14 @@ def _decode_group(data: dict, schema: _Schema, path: str) -> Any:
         cls = by_name[kind]
     fields = _fields(cls)
     unknown = [name for name in given if name not in fields]
-    missing = [name for name in fields if name not in given]
+    has_default = {field.name for field in dataclasses.fields(cls) if (field.default, field.default_factory) != (dataclasses.MISSING,) * 2}
+    missing = [name for name in fields if name not in given and not (complete and name in has_default)]
     if unknown:
         hint = did_you_mean(_join(path, str(unknown[0])), [_join(path, name) for name in missing or fields])
         raise UsageError(f"Unknown setting '{_join(path, str(unknown[0]))}'.{hint}")
     if missing:
         raise UsageError(f"The setting '{_join(path, missing[0])}' is missing: every setting of {cls.__name__} must be given.")
-    return _build(cls, {name: _decode(given[name], hint, _join(path, name)) for name, hint in fields.items()}, path)
+    return _build(cls, {name: _decode(given[name], hint, _join(path, name), complete) for name, hint in fields.items() if name in given}, path)
 
 
 def _build(cls: type, values: dict[str, Any], path: str) -> Any:

@@ -72,7 +72,7 @@ class Run:
             return
         path = folder / OPTIONS_FILE
         try:
-            found = configs.from_dict(TrainingConfig, json.loads(path.read_text(encoding='utf-8')))
+            found = configs.from_dict(TrainingConfig, json.loads(path.read_text(encoding='utf-8')), complete=True)
         except (UsageError, ValueError, RecursionError) as error:
             raise DataError(f'{path} was edited, damaged or written by another version: {error} Move {self.home} away to train it again.') from error
         wanted, held = configs.flatten(expected_config(self)), configs.flatten(found)

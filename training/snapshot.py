@@ -142,7 +142,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Snapshot]:
     if type(kimg) not in (int, float) or not isinstance(class_names, list) or not all(isinstance(name, str) for name in class_names):
         raise DataError(f'The header of {path} is damaged: kimg is {kimg!r} and class_names {class_names!r}. Copy the file again.')
     try:
-        config = configs.from_dict(TrainingConfig, _completed(header['config'], configs.to_dict(TrainingConfig())))
+        config = configs.from_dict(TrainingConfig, header['config'], complete=True)
     except UsageError as error:
         raise DataError(f'{path} was written by another version, or its header was edited: {error} Use the version that wrote it.') from error
     examples = _examples(tensors, path) if config.reading is not None or config.cameras is None else None
@@ -152,14 +152,6 @@ def _read(path: Path) -> tuple[dict[str, Any], Snapshot]:
     cameras = config.cameras if examples is None else examples
     camera_classes = _classes_of(examples, tensors, config, path) if examples is not None and config.reading is not None else None
     return tensors, Snapshot(config, kimg, tuple(class_names), cameras, camera_classes)
-
-
-def _completed(found: Any, defaults: Any) -> Any:
-    """`found` with what it lacks of `defaults`, at any depth: a setting that a file does not have came into being after it, and a new setting's
-    default is what was done before there was one."""
-    if not isinstance(found, dict) or not isinstance(defaults, dict):
-        return found
-    return defaults | {name: _completed(value, defaults.get(name)) for name, value in found.items()}
 
 
 def _examples(tensors: dict[str, Any], path: Path) -> Camera | None:

@@ -92,6 +92,17 @@ def test_round_trip_of_any(gamma, blocks, superres, cameras, name) -> None:
     assert through_json(config) == config
 
 
+def test_what_an_older_file_lacks_takes_its_default_at_any_depth() -> None:
+    data = to_dict(Config(cameras=Sphere(), gan=Gan(r1_gamma=3.0)))
+    data['gan'].pop('blocks')
+    data['cameras'].pop('radius')
+    assert from_dict(Config, data, complete=True) == Config(cameras=Sphere(), gan=Gan(r1_gamma=3.0))
+    with pytest.raises(UsageError, match='is missing'):
+        from_dict(Config, data)
+    with pytest.raises(UsageError, match='Unknown setting'):
+        from_dict(Config, data | {'siz': 1}, complete=True)
+
+
 def test_kind_names_a_member_of_the_union_only() -> None:
     data = to_dict(Config(cameras=Sphere()))
     assert data['cameras'] == {'kind': 'Sphere', 'radius': 2.7}

@@ -64,7 +64,7 @@ def arranged(image: Tensor, rig: Rig) -> Arrangement:
         image = F.adaptive_avg_pool2d(image, SIDE)
     if len(image) < FEWEST:
         raise DataError(f'{len(image)} photographs cannot be arranged by likeness, {FEWEST} can; take --set reading.arranged=0 or give more.')
-    features = torch.cat([edges(image), edges(image.flip(3))])
+    features = torch.cat([edges(part) for whole in (image, image.flip(3)) for part in whole.split(ROWS)])
     graph = _graph(features)
     mirror = np.roll(np.arange(len(features)), len(image))  # picture <-> its mirror image
     first, second = _odd_modes(graph, mirror)
