@@ -83,6 +83,8 @@ _NO_POSES = (
 )
 _NARROW = ('cameras.yaw_min_deg=-31.2', 'cameras.yaw_max_deg=31.2', 'cameras.pitch_min_deg=1.6', 'cameras.pitch_max_deg=22.4')
 
+_NOT_ARRANGED = ('reading.arranged=0', 'gan.pose_arranged_weight=0', 'reading.warmup_kimg=2', 'gan.pose_condition_from_kimg=2')
+
 E2 = Experiment(
     name='E2',
     claim='The law of cameras can be learned together with the shape, from pictures alone.',
@@ -98,7 +100,8 @@ E2 = Experiment(
             'cameras of the true law, without labels', (f'data.path={_CAR}0&cameras=shuffled', 'discriminator.conditions_on_camera=false'), preset='demo'
         ),
         'E': Arm('cameras known (arm A of E1, shorter)', preset='demo'),
-        'U': Arm('the law is read off the pictures', preset='demo-unposed'),
+        'U': Arm('the law is read off the pictures, which likeness arranges first', preset='demo-unposed'),
+        'N': Arm('the law is read off the pictures, and they are not arranged', _NOT_ARRANGED, preset='demo-unposed'),
     },
     bars=(
         Bar('A', 'sw_aligned', high=0.12),

@@ -6,7 +6,9 @@ edges resemble its own (histograms of oriented gradients, Dalal and Triggs 2005:
 over that graph (diffusion maps, Coifman and Lafon 2006; alpha = 1, so that crowded places count no more than others) are, after the constant:
 
 - the slowest of those that change their sign with the mirror: near the sine of the azimuth;
-- the second of those: near the sine of twice the azimuth, positive together with the first in front and negative behind.
+- the second of those: near the sine of twice the azimuth; its sign is that of the first in front, and the opposite behind.
+
+The size of the cosine follows from the sine, its sign from the second.
 
 What is left are two choices that likeness cannot make. Which of the two symmetric views is called the front: here the one with more pictures,
 which is only a name. And the sense: which of left and right is the way that cameras count. It is found by turning symmetric pictures a
@@ -38,6 +40,7 @@ NEIGHBOURS = 12
 CELLS, DIRECTIONS = 8, 8  # of the histograms
 MODES = 10  # slowest variations that are looked through
 SMOOTHINGS = 4
+UNDECIDED = 0.5  # of what tells front from back, on a scale of 1; below, a picture is taken to be from the side
 VOTERS = 400
 VOTE_DEG = 25.0
 VOTE_BALLS = (0.055, 0.09, 0.13)  # radii, in parts of the rig's
@@ -68,15 +71,16 @@ def arranged(image: Tensor, rig: Rig) -> Arrangement:
     graph = _graph(features)
     mirror = np.roll(np.arange(len(features)), len(image))  # picture <-> its mirror image
     first, second = _odd_modes(graph, mirror)
-    sine, cosine = _spread(first), second * np.sign(first)
+    sine, front = _spread(first), second * np.sign(first)
     step = sparse.diags(1 / _sums(graph)) @ graph
     for _ in range(SMOOTHINGS):  # the sign is anybody's guess where both modes are near 0
-        cosine = step @ cosine
-        cosine = (cosine + cosine[mirror]) / 2
-    cosine = _spread(cosine)
-    if (cosine > 0).mean() < 0.5:
-        cosine = -cosine
-    share = _sense(image, features, sine, cosine, rig)
+        front = step @ front
+        front = (front + front[mirror]) / 2
+    front = _spread(front)
+    if (front > 0).mean() < 0.5:
+        front = -front
+    cosine = np.sqrt(1 - sine**2) * np.clip(front / UNDECIDED, -1, 1)
+    share = _sense(image, features, sine, front, rig)
     if share < 0.5:
         sine, share = -sine, 1 - share
     yaw = np.arctan2(sine, cosine)[: len(image)]
@@ -146,11 +150,11 @@ def _spread(values: np.ndarray) -> np.ndarray:
     return np.clip(values / np.quantile(np.abs(values), 0.97), -1, 1)
 
 
-def _sense(image: Tensor, features: Tensor, sine: np.ndarray, cosine: np.ndarray, rig: Rig) -> float:
+def _sense(image: Tensor, features: Tensor, sine: np.ndarray, front: np.ndarray, rig: Rig) -> float:
     """The share of symmetric front views that resemble pictures of a larger sine when they are turned to larger yaws."""
     count = len(image)
-    front = np.flatnonzero(cosine[:count] >= np.quantile(cosine[:count], 0.5))
-    voters = torch.from_numpy(front[np.argsort(np.abs(sine[front]), kind='stable')][:VOTERS])
+    rows = np.flatnonzero(front[:count] >= np.quantile(front[:count], 0.5))
+    voters = torch.from_numpy(rows[np.argsort(np.abs(sine[rows]), kind='stable')][:VOTERS])
     ayes = []
     for ball in VOTE_BALLS:
         left, right = (_mean_sine(turned(image[voters], *_angles(sign, len(voters)), rig, ball), features, sine) for sign in (-1, 1))
@@ -170,14 +174,14 @@ def _mean_sine(image: Tensor, features: Tensor, sine: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class ArrangedPhotographs:
-    """What is known of some photographs before training: a lesson for a reader of poses. Drawing one for each row of a stream never waits."""
+    """What is known of some photographs before training: a lesson for a reader of poses."""
 
     images: Tensor  # uint8 [A, 3, S, S]
     codes: Tensor  # [A, 3] of training.cameras.rig; the third number is a guess, for likeness says nothing of the pitch
     classes: Tensor | None  # int64 [A]
 
     def draw(self, stream: Stream, device: torch.device) -> tuple[Tensor, Tensor]:
-        """(pictures [N, 3, S, S] in [-1, 1], sine and cosine of their yaws [N, 2])."""
+        """One for each row of the stream: (pictures [N, 3, S, S] in [-1, 1], sine and cosine of their yaws [N, 2])."""
         which = stream.integers('arranged/which', len(self.images))
         return (self.images[which].to(device).float() / 127.5 - 1), self.codes[which, :2].to(device)
 
