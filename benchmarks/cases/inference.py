@@ -63,9 +63,10 @@ class InferenceCase:
         precision = 'bf16' if contestant == KERNELS_BF16 else 'fp32'
 
         def from_latents() -> None:
-            with torch.no_grad(), autocast(precision, device):
-                ws = network.mapping(z, None, camera)
-                render(make_planes(ws).float(), ws, camera, self.side)
+            with torch.no_grad():
+                ws = network.mapping(z, None, camera)  # in 32 bits, as in training
+                with autocast(precision, device):
+                    render(make_planes(ws).float(), ws, camera, self.side)
 
         def from_planes() -> None:
             with torch.no_grad(), autocast(precision, device):
