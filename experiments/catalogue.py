@@ -83,7 +83,7 @@ _NO_POSES = (
 )
 _NARROW = ('cameras.yaw_min_deg=-31.2', 'cameras.yaw_max_deg=31.2', 'cameras.pitch_min_deg=1.6', 'cameras.pitch_max_deg=22.4')
 
-_NOT_ARRANGED = ('reading.arranged=0', 'gan.pose_arranged_weight=0', 'reading.warmup_kimg=2', 'gan.pose_condition_from_kimg=2')
+_NOT_ARRANGED = ('reading.arranged=0', 'gan.pose_condition_from_kimg=2')
 
 E2 = Experiment(
     name='E2',

@@ -94,8 +94,8 @@ def _contradictions(config: TrainingConfig) -> Iterator[tuple[bool, str]]:
         )
         yield discriminator.pose is None, f'{what} needs a discriminator that reads poses, and discriminator.pose is none; start from demo-pof3d or demo-unposed.'
     yield (
-        gan.pose_arranged_weight > 0 and (config.reading is None or not config.reading.arranged),
-        'gan.pose_arranged_weight teaches a reader what likeness found, and no photographs are arranged; set reading.arranged, or the weight to 0.',
+        gan.pose_arranged_weight > 0 and not reads,
+        'gan.pose_arranged_weight teaches a reader what likeness found, and reading is none; start from demo-unposed, or set the weight to 0.',
     )
     laws = {part.law for part in (generator.pose, discriminator.pose) if part is not None}
     yield 'PoF3D_2023' in laws, "The pose law 'PoF3D_2023' is that of published weights; training needs 'bounded', from which no camera is NaN."

@@ -124,7 +124,7 @@ def _demo_unposed() -> TrainingConfig:
         preset='demo-unposed',
         cameras=UniformBand(),
         # Photographs are arranged by likeness first: the reader begins with the ring of views and its sense of rotation.
-        reading=ReadingConfig(exploration=0.2, warmup_kimg=0.0, arranged=2500),
+        reading=ReadingConfig(exploration=0.2, arranged=2500),
         # Rays end a little behind the middle at first: what is inside of a far wall cannot be seen, so scenes cannot begin hollow.
         generator=replace(base.generator, rendering=replace(base.generator.rendering, far_at_start=2.8)),
         discriminator=replace(base.discriminator, conditions_on_camera=False, conditions_on_pose=True, pose=PoseReaderConfig(sees='grey')),

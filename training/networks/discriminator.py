@@ -121,14 +121,15 @@ class Discriminator(nn.Module):
 
     def read_pose(self, image: Tensor, image_raw: Tensor | None = None) -> Tensor:
         """Codes [N, 3 or 2] of where pictures were taken from. Raises UsageError for a discriminator that reads no poses."""
-        return code_of(self.read(image, image_raw).float(), self.config.pose.law)
+        return code_of(self.read(image, image_raw), self.config.pose.law)
 
     def read(self, image: Tensor, image_raw: Tensor | None = None, stream: Stream | None = None) -> Tensor:
         """Pose numbers of pictures as in a Judgement, which is not passed. Raises UsageError for a discriminator that reads no poses."""
         if self.reader is None:
             raise UsageError('this discriminator reads no poses: it was trained without discriminator.pose')
         features = self.trunk(self.see(image, image_raw)) if isinstance(self.reader, TrunkReader) else None
-        return self._read(image, features, stream)
+        with autocast('fp32', image.device):  # as in `judge`
+            return self._read(image, None if features is None else features.to(self.realness.out.weight.dtype), stream)
 
     def _read(self, image: Tensor, features: Tensor | None, stream: Stream | None) -> Tensor | None:
         if isinstance(self.reader, GreyReader):

@@ -66,7 +66,7 @@ def arranged(image: Tensor, rig: Rig) -> Arrangement:
     if image.shape[-1] > SIDE:  # the way around a thing is seen from far
         image = F.adaptive_avg_pool2d(image, SIDE)
     if len(image) < FEWEST:
-        raise DataError(f'{len(image)} photographs cannot be arranged by likeness, {FEWEST} can; take --set reading.arranged=0 or give more.')
+        raise DataError(f'{len(image)} photographs cannot be arranged by likeness, at least {FEWEST} are needed')
     features = torch.cat([edges(part) for whole in (image, image.flip(3)) for part in whole.split(ROWS)])
     graph = _graph(features)
     mirror = np.roll(np.arange(len(features)), len(image))  # picture <-> its mirror image
@@ -140,7 +140,7 @@ def _odd_modes(graph: sparse.csr_matrix, mirror: np.ndarray) -> tuple[np.ndarray
     odd = [mode for mode in modes[1:] if mode @ mode[mirror] < -0.5 * mode @ mode]
     if len(odd) < 2:
         raise DataError(
-            'these photographs do not lie on a ring of left and right views: likeness cannot arrange them. Take --set reading.arranged=0.'
+            'these photographs do not lie on a ring of left and right views: likeness cannot arrange them'
         )
     return odd[0], odd[1]
 
@@ -176,7 +176,7 @@ def _mean_sine(image: Tensor, features: Tensor, sine: np.ndarray) -> np.ndarray:
 class ArrangedPhotographs:
     """What is known of some photographs before training: a lesson for a reader of poses."""
 
-    images: Tensor  # uint8 [A, 3, S, S]
+    images: Tensor  # uint8 [A, 3, S, S]; kept in memory, which bounds how many it is wise to arrange
     codes: Tensor  # [A, 3] of training.cameras.rig; the third number is a guess, for likeness says nothing of the pitch
     classes: Tensor | None  # int64 [A]
 
@@ -200,7 +200,7 @@ def arrange(dataset: ImageSet, by_class: bool, most: int, rig: Rig, seed: int) -
         try:
             found = arranged(image.float() / 127.5 - 1, rig)
         except DataError as error:
-            said.append(f'{names[number]}: {error}')
+            said.append(f'{names[number]}: {error}. Their cameras are read without that lesson.')
             continue
         if found.sense_share < SURE:
             said.append(f'{names[number]}: the sense of rotation is unsure ({found.sense_share:.0%} of symmetric views agree); it may come out reversed.')

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dnnlib.errors import UsageError
+from dnnlib.errors import DataError, UsageError
 from torch_utils.distributed import World
 from torch_utils.precision import Precision, autocast
 from torch_utils.rng import Stream
@@ -95,8 +95,7 @@ class GanConfig:
                 f'and {self.mirror_every}.'
             )
         names = ('r1_gamma', 'r2_gamma', 'density_weight', 'pose_reading_weight', 'pose_learner_weight', 'pose_told_weight', 'mirror_weight',
-                 'pose_condition_jitter_deg', 'pose_condition_from_kimg',
-                 'pose_arranged_weight')
+                 'pose_condition_jitter_deg', 'pose_condition_from_kimg', 'pose_arranged_weight', 'pose_arranged_hold_kimg', 'pose_arranged_fade_kimg')
         negative = [name for name in names if getattr(self, name) < 0]
         if negative:
             raise UsageError(f'gan.{negative[0]} cannot be negative; found {getattr(self, negative[0])}.')
@@ -178,8 +177,11 @@ class GanTask:
         self.ada.load_state_dict(state)
         if isinstance(self.conditions, ReadConditions):
             self.conditions.readings.load_state_dict({name: state[f'readings/{name}'] for name in ('codes', 'written')})
-        if self.arranged is not None:  # another machine would arrange them a little differently
-            self.arranged.codes.copy_(state['arranged/codes'])
+        found, saved = None if self.arranged is None else self.arranged.codes, state.get('arranged/codes')
+        if (None if found is None else found.shape) != (None if saved is None else saved.shape):
+            raise DataError('Likeness arranges other classes of these photographs than where the state was saved. Continue on the machine that began.')
+        if found is not None:  # another machine arranges them a little differently
+            found.copy_(saved)
 
     def _generator_terms(self, batch: Batch, moment: Moment) -> Iterator[Tensor]:
         config = self.config

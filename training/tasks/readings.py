@@ -29,7 +29,7 @@ class ReadingConfig:
     jitter_deg: float = 8.0  # standard deviation of the yaw added to a reading; half as much to the pitch
     exploration: float = 0.25  # share of cameras that are drawn from the wide law for good
     warmup_kimg: float = 2.0  # readings before the first is used
-    arranged: int = 0  # photographs of each class that are arranged by likeness before training (arrangement.py): the first readings
+    arranged: int = 0  # photographs of each class that are arranged by likeness before training (arrangement.py); they are its first readings
 
     def __post_init__(self) -> None:
         if self.arranged < 0:

@@ -89,7 +89,7 @@ def test_large_pictures_are_looked_at_in_small() -> None:
 
 def test_few_photographs_and_photographs_without_sides_are_refused() -> None:
     image, _ = photographs('car')
-    with pytest.raises(DataError, match='199 photographs cannot be arranged'):
+    with pytest.raises(DataError, match='199 photographs cannot be arranged by likeness, at least 200'):
         arranged(image[:199], Rig())
     half = image[:300, :, :, :16]
     symmetric = torch.cat([half, half.flip(3)], dim=3)
@@ -155,5 +155,18 @@ def test_an_error_of_the_yaw_alone() -> None:
 def test_contradictions_are_refused() -> None:
     with pytest.raises(UsageError, match='cannot be negative'):
         ReadingConfig(arranged=-1)
-    with pytest.raises(UsageError, match='no photographs are arranged'):
-        build(config_of('poses read', 'reading.arranged=0', 'gan.pose_arranged_weight=1'))
+    with pytest.raises(UsageError, match='reading is none'):
+        build(config_of('poses learned', 'gan.pose_arranged_weight=1'))
+
+
+def test_it_is_switched_off_by_one_setting_and_a_state_of_another_arrangement_is_refused(tmp_path: Path) -> None:
+    without, _ = trainer_of(config_of('poses read', *WITH_PHOTOGRAPHS, 'reading.arranged=0'), tmp_path, World())
+    assert without.task.arranged is None
+    without.iterate()
+    trainer, _ = trainer_of(config_of('poses read', *WITH_PHOTOGRAPHS), tmp_path, World())
+    changed = trainer.task.state_dict()
+    changed['arranged/codes'] = changed['arranged/codes'].roll(1, dims=0)
+    trainer.task.load_state_dict(changed)
+    assert torch.equal(trainer.task.arranged.codes, changed['arranged/codes'])
+    with pytest.raises(DataError, match='other classes'):
+        trainer.task.load_state_dict(without.task.state_dict())
