@@ -131,7 +131,6 @@ def _demo_unposed() -> TrainingConfig:
         # Not blurred: outlines alone do not tell a sense of rotation from the other.
         gan=replace(
             base.gan,
-            r1_gamma=1.0,
             blur_fade_kimg=0.0,
             pose_told_weight=1.0,
             pose_condition='asked',
@@ -143,8 +142,6 @@ def _demo_unposed() -> TrainingConfig:
             far_hold_kimg=12.0,
             far_fade_kimg=3.0,
         ),
-        generator_optimiser=OptimiserConfig(learning_rate=0.0015),
-        discriminator_optimiser=OptimiserConfig(learning_rate=0.001),
     )
 
 
@@ -195,6 +192,28 @@ def _photos() -> TrainingConfig:
         loop=LoopConfig(kimg=200.0, batch=16, tick_kimg=1.0, snapshot_ticks=5, ema_half_life_kimg=5.0, ema_ramp_up=0.1),
         metrics=MetricsConfig(names=('fd_photo',), num=1000),
         monitors=MonitorsConfig(every_kimg=5.0),
+    )
+
+
+def _photos_unposed() -> TrainingConfig:
+    """Photographs whose cameras are read off them, from all sides where a class can be arranged by likeness and from near the front elsewhere."""
+    base, read = _photos(), _demo_unposed()
+    return replace(
+        base,
+        preset='photos-unposed',
+        reading=replace(read.reading, memory=10000, arranged=500),
+        generator=replace(base.generator, rendering=replace(base.generator.rendering, far_at_start=2.8)),
+        discriminator=replace(base.discriminator, conditions_on_pose=True, pose=read.discriminator.pose),
+        gan=replace(
+            read.gan,
+            r1_gamma=base.gan.r1_gamma,
+            r1_every=base.gan.r1_every,
+            pose_arranged_hold_kimg=30.0,
+            pose_arranged_fade_kimg=20.0,
+            far_hold_kimg=30.0,
+            far_fade_kimg=20.0,
+        ),
+        augment=AUGMENT_PRESETS['pof3d'],  # a picture that is turned or mirrored was taken from another camera
     )
 
 
@@ -317,6 +336,7 @@ PRESETS: dict[str, Preset] = {
     'demo-imagenet': Preset('eight classes on white, seen from the whole sphere, several views judged', _demo_imagenet()),
     'demo-unposed': Preset('the demo without cameras: their law is read off the pictures', _demo_unposed()),
     'photos': Preset('photographs without cameras, by class if they have any, 32x32, an hour on a processor', _photos()),
+    'photos-unposed': Preset('the same, with cameras that are read off the photographs', _photos_unposed()),
     'photos64': Preset('the same at 64x64, with super-resolution from 32x32', _photos64()),
     'ffhq': Preset('EG3D on faces with cameras, 512x512, eight GPUs', _ffhq()),
     'afhq': Preset('EG3D on animal faces with cameras and few images, 512x512, eight GPUs', _afhq()),
