@@ -74,7 +74,7 @@ def gauge(generated: np.ndarray, real: np.ndarray, *, mirror: bool = False, proj
 
     mirror: the mirror image of the generated directions (x -> -x) is tried as well. Searched at 72 angles with a part of the projections,
     then around the three best and around no rotation in ever finer steps, to 0.1 degrees. A law that is symmetric under a rotation has no
-    unique offset. 0.1 s for N = M = 2000, twice that with mirror. Errors as in `sliced_wasserstein`.
+    unique offset. 0.06 s for N = M = 2000, twice that with mirror. Errors as in `sliced_wasserstein`.
     """
     (generated,), (real,) = measurable('the best rotation', generated), measurable('the best rotation', real)
     axes = _axes(projections, seed)
@@ -138,9 +138,9 @@ def _axes(projections: int, seed: int) -> np.ndarray:
     return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
 
 
-def _profile(axes: np.ndarray, points: np.ndarray) -> np.ndarray:
+def _profile(axes: np.ndarray, points: np.ndarray, dtype: type = np.float64) -> np.ndarray:
     """Sorted projections [P, N]: the quantile functions."""
-    return np.sort(axes @ points.T, axis=1)
+    return np.sort(axes.astype(dtype) @ points.T.astype(dtype), axis=1)
 
 
 def _mean_distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -155,11 +155,15 @@ def _mean_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 def _best_turn(generated: np.ndarray, real: np.ndarray, axes: np.ndarray, mirrored: bool) -> Gauge:
     points = generated * np.array([-1.0, 1.0, 1.0]) if mirrored else generated
-    target = _profile(axes, real)
+    rough_target, target = _profile(axes, real, np.float32), _profile(axes, real)
 
+    # Turning the points one way is turning the axes the other way: the same projections, and the real side stays sorted. The search is in
+    # single precision, which is sorted in half the time; it rounds at 1e-7, and what is returned is exact.
     def distance(angle_deg: float, used: int) -> float:
-        # Turning the points one way is turning the axes the other way: the same projections, and the real side stays sorted.
-        return _mean_distance(_profile(_turned(axes[:used], math.radians(angle_deg)), points), target[:used])
+        return _mean_distance(_profile(_turned(axes[:used], math.radians(angle_deg)), points, np.float32), rough_target[:used])
+
+    def exact_distance(angle_deg: float) -> float:
+        return _mean_distance(_profile(_turned(axes, math.radians(angle_deg)), points), target)
 
     coarse = np.arange(-180.0, 180.0, COARSE_STEP_DEG)
     rough = [distance(angle, min(COARSE_PROJECTIONS, len(axes))) for angle in coarse]
@@ -172,8 +176,9 @@ def _best_turn(generated: np.ndarray, real: np.ndarray, axes: np.ndarray, mirror
         best = min(found, key=found.__getitem__)
         for angle in (best + step * k for k in (-3, -2, -1, 1, 2, 3)):
             found[angle] = distance(angle, len(axes))
-    best = min(found, key=found.__getitem__)
-    return Gauge(math.radians((best + 180) % 360 - 180), mirrored, found[best])
+    exact = {angle: exact_distance(angle) for angle in (min(found, key=found.__getitem__), 0.0)}
+    best = min(exact, key=exact.__getitem__)
+    return Gauge(math.radians((best + 180) % 360 - 180), mirrored, exact[best])
 
 
 def _turned(axes: np.ndarray, angle_rad: float) -> np.ndarray:
