@@ -202,16 +202,17 @@ def _photos_unposed() -> TrainingConfig:
         base,
         preset='photos-unposed',
         reading=replace(read.reading, memory=10000, arranged=500),
-        generator=replace(base.generator, rendering=replace(base.generator.rendering, far_at_start=2.8)),
         discriminator=replace(base.discriminator, conditions_on_pose=True, pose=read.discriminator.pose),
+        # Rays are not cut off at first: where the field is its own background, their end is a screen that each camera has to itself.
         gan=replace(
             read.gan,
             r1_gamma=base.gan.r1_gamma,
             r1_every=base.gan.r1_every,
+            blur_fade_kimg=base.gan.blur_fade_kimg,
             pose_arranged_hold_kimg=30.0,
             pose_arranged_fade_kimg=20.0,
-            far_hold_kimg=30.0,
-            far_fade_kimg=20.0,
+            far_hold_kimg=0.0,
+            far_fade_kimg=0.0,
         ),
         augment=AUGMENT_PRESETS['pof3d'],  # a picture that is turned or mirrored was taken from another camera
     )
