@@ -331,6 +331,36 @@ def _imagenet() -> TrainingConfig:
     )
 
 
+def _unposed() -> TrainingConfig:
+    """What photos-unposed does, with the sizes of `imagenet`. Untried at this size: schedules are those of the small one, made longer."""
+    base, small = _imagenet(), _photos_unposed()
+    seen = small.generator.rendering
+    return replace(
+        base,
+        preset='unposed',
+        data=DataConfig(mirror=True),
+        cameras=small.cameras,
+        reading=replace(small.reading, memory=500_000, arranged=1000, warmup_kimg=50.0),
+        generator=replace(
+            base.generator,
+            radiance=replace(base.generator.radiance, outside=small.generator.radiance.outside),
+            rendering=replace(base.generator.rendering, near=seen.near, far=seen.far, box_side=seen.box_side, background=seen.background),
+        ),
+        discriminator=replace(base.discriminator, conditions_on_pose=True, pose=small.discriminator.pose, unconditional_term=True),
+        gan=replace(
+            base.gan,
+            views=1,
+            pose_told_weight=1.0,
+            pose_condition=small.gan.pose_condition,
+            pose_condition_jitter_deg=small.gan.pose_condition_jitter_deg,
+            pose_condition_from_kimg=50.0,
+            pose_arranged_weight=1.0,
+            pose_arranged_hold_kimg=1000.0,
+            pose_arranged_fade_kimg=1000.0,
+        ),
+    )
+
+
 PRESETS: dict[str, Preset] = {
     'demo': Preset('one class on white with known cameras, 32x32, minutes on one processor core', _demo()),
     'demo-pof3d': Preset('the same without cameras: the generator invents them (PoF3D)', _demo_pof3d()),
@@ -345,5 +375,6 @@ PRESETS: dict[str, Preset] = {
     'pof3d-cats': Preset('PoF3D on cats without cameras, 256x256, eight GPUs', _pof3d('pof3d-cats', _ffhq(), _FRONT, 256, 5.0, 10.0, 10.0)),
     'pof3d-cars': Preset('PoF3D on rendered cars without cameras, 128x128, eight GPUs', _pof3d('pof3d-cars', _shapenet(), _ALL_AROUND, 128, 0.3, 2.0, 2.0)),
     'imagenet': Preset('classes of ImageNet from all sides, without cameras, 128x128, eight GPUs', _imagenet()),
+    'unposed': Preset('photographs, by class if they have any, cameras read off them, 128x128, eight GPUs', _unposed()),
     'shapenet': Preset('EG3D on rendered cars with cameras, 128x128, eight GPUs', _shapenet()),
 }

@@ -47,6 +47,7 @@ VOTE_BALLS = (0.055, 0.09, 0.13)  # radii, in parts of the rig's
 VOTE_PITCH_DEG = 10.0
 SURE = 0.75  # share of the votes
 ROWS = 500  # of the table of likenesses at a time
+LESSON_BYTES = 2**30  # of pictures that are kept in memory to learn from, over all classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,26 +175,31 @@ def _mean_sine(image: Tensor, features: Tensor, sine: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class ArrangedPhotographs:
-    """What is known of some photographs before training: a lesson for a reader of poses."""
+    """What is known of some photographs before training: a law of cameras to begin with, and a lesson for a reader of poses."""
 
-    images: Tensor  # uint8 [A, 3, S, S]; kept in memory, which bounds how many it is wise to arrange
     codes: Tensor  # [A, 3] of training.cameras.rig; the third number is a guess, for likeness says nothing of the pitch
     classes: Tensor | None  # int64 [A]
+    images: Tensor  # uint8 [L, 3, S, S]: the lesson, as many of them as memory allows
+    rows: Tensor  # int64 [L]: which of the A they are
 
     def draw(self, stream: Stream, device: torch.device) -> tuple[Tensor, Tensor]:
         """One for each row of the stream: (pictures [N, 3, S, S] in [-1, 1], sine and cosine of their yaws [N, 2])."""
         which = stream.integers('arranged/which', len(self.images))
-        return (self.images[which].to(device).float() / 127.5 - 1), self.codes[which, :2].to(device)
+        return (self.images[which].to(device).float() / 127.5 - 1), self.codes[self.rows[which], :2].to(device)
 
 
-def arrange(dataset: ImageSet, by_class: bool, most: int, rig: Rig, seed: int) -> tuple[ArrangedPhotographs | None, list[str]]:
+def arrange(
+    dataset: ImageSet, by_class: bool, most: int, rig: Rig, seed: int, lesson_bytes: int = LESSON_BYTES
+) -> tuple[ArrangedPhotographs | None, list[str]]:
     """Arrange up to `most` photographs of each class; (what was arranged, what a user should know of it).
 
-    Classes that cannot be arranged are left out and named. None: no class could be.
+    As many of each class are kept to learn from as fit into its share of `lesson_bytes`, one at least. Classes that cannot be arranged are left out and named. None: no class could be.
     """
     ids, names = (dataset.classes(), dataset.class_names) if by_class else (np.zeros(len(dataset), np.int64), ('photographs',))
-    pictures, yaws, classes, said = [], [], [], []
-    for number in tqdm(np.unique(ids), desc='arranging by likeness', leave=False, disable=not sys.stderr.isatty()):
+    numbers = np.unique(ids)
+    pictures, rows, yaws, classes, said = [], [], [], [], []
+    count = 0
+    for number in tqdm(numbers, desc='arranging by likeness', leave=False, disable=not sys.stderr.isatty()):
         of_class = np.flatnonzero(ids == number)
         chosen = np.sort(np.random.RandomState(0).permutation(of_class)[:most])
         image = torch.from_numpy(np.stack([dataset[int(index)].image for index in chosen]))
@@ -204,7 +210,11 @@ def arrange(dataset: ImageSet, by_class: bool, most: int, rig: Rig, seed: int) -
             continue
         if found.sense_share < SURE:
             said.append(f'{names[number]}: the sense of rotation is unsure ({found.sense_share:.0%} of symmetric views agree); it may come out reversed.')
-        pictures.append(image)
+        share = lesson_bytes // (image[0].numel() * len(numbers))
+        kept = torch.linspace(0, len(image) - 1, min(max(share, 1), len(image))).round().long()  # evenly: a set may have an order
+        pictures.append(image[kept])
+        rows.append(count + kept)
+        count += len(image)
         yaws.append(found.yaw_rad)
         classes.append(torch.full((len(image),), int(number)))
     if not pictures:
@@ -212,4 +222,4 @@ def arrange(dataset: ImageSet, by_class: bool, most: int, rig: Rig, seed: int) -
     yaw = torch.cat(yaws)
     pitch = 2 * Stream(seed, 0, 'arrangement', tuple(range(len(yaw)))).uniform('pitch') - 1
     codes = torch.stack([yaw.sin(), yaw.cos(), pitch], dim=1)
-    return ArrangedPhotographs(torch.cat(pictures), codes, torch.cat(classes) if by_class else None), said
+    return ArrangedPhotographs(codes, torch.cat(classes) if by_class else None, torch.cat(pictures), torch.cat(rows)), said

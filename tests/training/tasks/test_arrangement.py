@@ -121,6 +121,20 @@ def test_classes_are_arranged_on_their_own_and_the_others_named() -> None:
     assert all('car' in line or 'boat' in line for line in said)
 
 
+def test_the_lesson_fits_into_memory_and_keeps_its_codes() -> None:
+    data = open_dataset(f'synthetic:car,boat?poses=wide&background=white&resolution=32&count={4 * FEWEST}&seed=3')
+    whole, _ = arrange(data, True, FEWEST, Rig(), seed=0)
+    part, _ = arrange(data, True, FEWEST, Rig(), seed=0, lesson_bytes=2 * 7 * 3 * 32 * 32)
+    least, _ = arrange(data, True, FEWEST, Rig(), seed=0, lesson_bytes=0)
+    assert torch.equal(whole.rows, torch.arange(2 * FEWEST)) and torch.equal(whole.codes, part.codes) and torch.equal(whole.classes, part.classes)
+    assert len(part.images) == 14 and torch.equal(torch.bincount(part.classes[part.rows]), torch.tensor([7, 7])) and len(least.images) == 2
+    assert torch.equal(part.images, whole.images[part.rows])
+    image, direction = part.draw(Stream(0, 160, 'D', tuple(range(8))), torch.device('cpu'))
+    for picture, sine_cosine in zip(image, direction, strict=True):
+        row = (whole.images.float() / 127.5 - 1 - picture).abs().flatten(1).amax(dim=1).argmin()
+        assert torch.equal(whole.codes[row, :2], sine_cosine)
+
+
 def test_drawing_depends_on_rows_alone() -> None:
     found, _ = arrange(open_dataset(f'synthetic:boat?poses=wide&background=white&resolution=32&count={FEWEST}&seed=3'), False, FEWEST, Rig(), seed=0)
     stream = Stream(0, 160, 'D', tuple(range(8)))
