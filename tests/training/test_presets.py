@@ -17,7 +17,7 @@ from training.config import TrainingConfig
 from training.data.archive import open_dataset
 from training.presets import PRESETS, find_preset
 
-FINDS_CAMERAS = ('demo-pof3d', 'demo-unposed', 'pof3d-ffhq', 'pof3d-cats', 'pof3d-cars')
+FINDS_CAMERAS = ('demo-pof3d', 'demo-unposed', 'photos-unposed', 'unposed', 'pof3d-ffhq', 'pof3d-cats', 'pof3d-cars')
 
 
 @pytest.mark.parametrize('name', PRESETS)
