@@ -11,6 +11,7 @@ from dnnlib.errors import UsageError
 from torch_utils.rng import Stream
 from training.cameras.camera import Camera
 from training.cameras.rays import rays
+from training.networks.backdrop import Backdrop, BackdropConfig
 from training.networks.mapping import Mapping, MappingConfig
 from training.networks.modulated import Noise
 from training.networks.outputs import Output
@@ -36,6 +37,7 @@ class GeneratorConfig:
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     radiance: RadianceConfig = field(default_factory=RadianceConfig)
     rendering: RenderingConfig = field(default_factory=RenderingConfig)
+    backdrop: BackdropConfig | None = None  # a picture behind the scene; None: what rendering.background says
     pose: PoseLearnerConfig | None = None  # None: cameras come from elsewhere, a law or labels
     superres: SuperresConfig | None = field(default_factory=SuperresConfig)  # None: the picture is the raw render
     # 'flat': the field's colours on the plane z = 0, whatever the camera: a 2-D generator of the same size, for comparison.
@@ -46,6 +48,12 @@ class GeneratorConfig:
             raise UsageError('generator: z_dim, w_dim, image_resolution and render_resolution must be at least 1, num_classes at least 0')
         if self.rendering.view_dependent:
             raise UsageError('generator.rendering.view_dependent: this decoder ignores directions, so asking for them would only cost memory')
+        if self.backdrop is not None and (self.rendering.background != 'black' or self.picture == 'flat'):
+            raise UsageError("generator.backdrop stands where light passes through the scene: it needs generator.rendering.background=black and picture=rendered.")
+        if self.backdrop is not None and self.backdrop.resolution > self.synthesis.plane_resolution:
+            raise UsageError(
+                f'generator.backdrop.resolution is {self.backdrop.resolution}; it cannot exceed that of the planes, {self.synthesis.plane_resolution}.'
+            )
         if self.superres is not None:
             self.superres.layout(self.render_resolution, self.image_resolution)
         elif self.image_resolution != self.render_resolution:
@@ -73,6 +81,7 @@ class Generator3D(nn.Module):
         if config.rendering.far_at_start is not None:
             self.register_buffer('far', torch.tensor(float(config.rendering.far_at_start)))  # where rays end now; training moves it
         self.pose_learner = None if config.pose is None else PoseLearner(config.w_dim, config.pose)
+        self.backdrop = None if config.backdrop is None else Backdrop(config.w_dim, config.radiance.features, config.backdrop)
         self.superres = None
         if config.superres is not None:
             self.superres = Superres(
@@ -133,6 +142,8 @@ class Generator3D(nn.Module):
             depth, opacity = at, torch.ones_like(at)
         else:
             features, depth, opacity = self._rendered(planes, camera, side, stream)
+            if self.backdrop is not None:
+                features = features + 2 * (1 - opacity) * self.backdrop(ws, side)  # black is -1
         image = image_raw = features[:, :3]
         if self.superres is not None:
             image, image_raw = self.superres(image_raw, features, ws[:, -1], stream)
