@@ -8,6 +8,7 @@ from training.augment.pipe import AUGMENT_PRESETS
 from training.cameras.distributions import Gaussian, Sphere, UniformBand
 from training.config import DataConfig, MetricsConfig, MonitorsConfig, TrainingConfig
 from training.loop import LoopConfig, OptimiserConfig
+from training.networks.backdrop import BackdropConfig
 from training.networks.discriminator import DiscriminatorConfig
 from training.networks.generator3d import GeneratorConfig
 from training.networks.mapping import MappingConfig
@@ -202,17 +203,22 @@ def _photos_unposed() -> TrainingConfig:
         base,
         preset='photos-unposed',
         reading=replace(read.reading, memory=10000, arranged=500),
+        # A background that the field holds stands in front of the thing when it is seen from the other side.
+        generator=replace(
+            base.generator,
+            backdrop=BackdropConfig(),
+            radiance=replace(base.generator.radiance, outside=read.generator.radiance.outside),
+            rendering=replace(read.generator.rendering, background='black'),
+        ),
         discriminator=replace(base.discriminator, conditions_on_pose=True, pose=read.discriminator.pose),
-        # Rays are not cut off at first: where the field is its own background, their end is a screen that each camera has to itself.
         gan=replace(
             read.gan,
             r1_gamma=base.gan.r1_gamma,
             r1_every=base.gan.r1_every,
-            blur_fade_kimg=base.gan.blur_fade_kimg,
             pose_arranged_hold_kimg=30.0,
             pose_arranged_fade_kimg=20.0,
-            far_hold_kimg=0.0,
-            far_fade_kimg=0.0,
+            far_hold_kimg=30.0,
+            far_fade_kimg=20.0,
         ),
         augment=AUGMENT_PRESETS['pof3d'],  # a picture that is turned or mirrored was taken from another camera
     )
@@ -343,8 +349,11 @@ def _unposed() -> TrainingConfig:
         reading=replace(small.reading, memory=500_000, arranged=1000, warmup_kimg=50.0),
         generator=replace(
             base.generator,
+            backdrop=replace(small.generator.backdrop, resolution=64, channels=128),
             radiance=replace(base.generator.radiance, outside=small.generator.radiance.outside),
-            rendering=replace(base.generator.rendering, near=seen.near, far=seen.far, box_side=seen.box_side, background=seen.background),
+            rendering=replace(
+                base.generator.rendering, near=seen.near, far=seen.far, far_at_start=seen.far_at_start, box_side=seen.box_side, background='black'
+            ),
         ),
         discriminator=replace(base.discriminator, conditions_on_pose=True, pose=small.discriminator.pose, unconditional_term=True),
         gan=replace(
@@ -357,6 +366,8 @@ def _unposed() -> TrainingConfig:
             pose_arranged_weight=1.0,
             pose_arranged_hold_kimg=1000.0,
             pose_arranged_fade_kimg=1000.0,
+            far_hold_kimg=1000.0,
+            far_fade_kimg=1000.0,
         ),
     )
 
