@@ -203,11 +203,12 @@ def _photos_unposed() -> TrainingConfig:
         base,
         preset='photos-unposed',
         reading=replace(read.reading, memory=10000, arranged=500),
-        # A background that the field holds stands in front of the thing when it is seen from the other side.
+        # A background that the field holds stands in front of the thing when it is seen from the other side. Matter is kept from where things
+        # are not, or it would draw what the backdrop is too coarse for.
         generator=replace(
             base.generator,
             backdrop=BackdropConfig(),
-            radiance=replace(base.generator.radiance, outside=read.generator.radiance.outside),
+            radiance=replace(base.generator.radiance, outside=OutsidePrior(strength=20.0, radius=0.6)),
             rendering=replace(read.generator.rendering, background='black'),
         ),
         discriminator=replace(base.discriminator, conditions_on_pose=True, pose=read.discriminator.pose),
