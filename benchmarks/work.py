@@ -16,7 +16,7 @@ from training.networks.generator3d import GeneratorConfig
 from training.networks.radiance import RadianceConfig
 from training.rendering.planes import PLANE_AXES
 from training.rendering.renderer import RenderingConfig
-from training.tasks.gan import GanConfig
+from training.tasks.gan_config import GanConfig
 
 FLOAT = 4  # bytes
 FIR = 2 * 16  # operations of the 4x4 filter per output

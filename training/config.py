@@ -11,7 +11,7 @@ from training.cameras.rig import rig_of
 from training.loop import LoopConfig, OptimiserConfig
 from training.networks.discriminator import DiscriminatorConfig
 from training.networks.generator3d import GeneratorConfig
-from training.tasks.gan import GanConfig
+from training.tasks.gan_config import GanConfig
 from training.tasks.readings import ReadingConfig
 
 

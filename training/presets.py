@@ -17,7 +17,7 @@ from training.networks.radiance import OutsidePrior, RadianceConfig
 from training.networks.superres import SuperresConfig
 from training.networks.synthesis import SynthesisConfig
 from training.rendering.renderer import RenderingConfig
-from training.tasks.gan import GanConfig
+from training.tasks.gan_config import GanConfig
 from training.tasks.readings import ReadingConfig
 
 

@@ -25,7 +25,7 @@ from training.config import TrainingConfig
 from training.data.archive import open_dataset
 from training.loop import Trainer
 from training.presets import find_preset
-from training.tasks.gan import GanConfig
+from training.tasks.gan_config import GanConfig
 
 PLAIN = ('ada.mode=noaug', 'gan.blur_fade_kimg=0')
 BF16 = ('gan.precision_discriminator=bf16', 'gan.precision_backbone=bf16')

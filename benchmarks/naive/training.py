@@ -17,7 +17,7 @@ from training.cameras.camera import Camera
 from training.data.item import Batch
 from training.loop import OptimiserConfig
 from training.tasks.conditions import Conditions
-from training.tasks.gan import GanConfig
+from training.tasks.gan_config import GanConfig
 
 CAMERA_SWAP = 0.5  # EG3D's generator pose conditioning: how often another sample's camera is told
 AVERAGE_BETA = 0.998

@@ -19,7 +19,7 @@ from benchmarks.comparing import Measured
 from benchmarks.curves import fit
 from benchmarks.memory import peak_above, peak_in_child
 from benchmarks.timing import Part, Timings, by_turns, speed_up, warm_up
-from training.tasks.gan import GanConfig
+from training.tasks.gan_config import GanConfig
 
 CPU = torch.device('cpu')
 

@@ -160,7 +160,7 @@ def test_the_whole_of_eg3d_trains(tmp_path: Path, settings: tuple[str, ...]) -> 
     summary = trainer.statistics.reduce(World())
     assert all(torch.isfinite(torch.tensor(values['mean'])) for values in summary.values())
     assert summary['Loss/r1_penalty']['mean'] > 0 and summary['Loss/G/density']['num'] == 16
-    assert trainer.task._resolution(trainer._moment('G', (0,))) == 16, 'the render resolution has reached the end of its schedule'
+    assert trainer.task.showing.resolution(trainer.nimg) == 16, 'the render resolution has reached the end of its schedule'
 
 
 def test_sixteen_bits_stay_close_to_thirty_two(tmp_path: Path) -> None:

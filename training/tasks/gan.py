@@ -11,103 +11,33 @@ more discriminator pass and asks for corrected Adam constants; the expected grad
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from dnnlib.errors import DataError, UsageError
+from dnnlib.errors import DataError
 from torch_utils.distributed import World
-from torch_utils.precision import Precision, autocast
+from torch_utils.precision import autocast
 from torch_utils.rng import Stream
 from training import schedules
-from training.augment.blur import blur
 from training.augment.controller import AdaController
 from training.augment.pipe import AugmentPipe
 from training.cameras.camera import Camera
 from training.cameras.rig import POSE_NUMBERS, Rig, bounded
 from training.data.item import Batch
 from training.losses import adversarial
-from training.losses.density import Region, density_smoothness, neighbouring_points
+from training.losses.density import density_smoothness, neighbouring_points
 from training.losses.gradient_penalty import gradient_penalty
 from training.losses.pose import pose_error, yaw_error
 from training.networks.discriminator import Discriminator, Judgement
 from training.networks.generator3d import Generator3D
-from training.networks.outputs import Output
 from training.task import Moment, Phase
 from training.tasks.arrangement import ArrangedPhotographs
 from training.tasks.conditions import Conditions, ConditionSource
+from training.tasks.gan_config import GanConfig
 from training.tasks.readings import ReadConditions
-from training.tasks.views import Mirror, Order, View, mirrored, stacked, stacked_stream, unstacked
-
-
-@dataclass(frozen=True, slots=True)
-class GanConfig:
-    """Weights and schedules of the GAN losses. kimg = thousands of real images seen."""
-
-    loss: Literal['non_saturating', 'relativistic'] = 'non_saturating'
-    r1_gamma: float = 1.0  # weight of the gradient penalty on real images; the first thing to tune per data set
-    r1_every: int = 16
-    r1_at: Literal['real', 'EG3D_2022'] = 'real'  # the image itself, or (published code) what is left of it after blur and augmentation
-    r2_gamma: float = 0.0  # of the same penalty on generated images, which the relativistic loss needs (arXiv 2501.05441)
-    views: int = 1  # of each generated scene, rendered from one set of planes
-    views_discriminator: int | None = None  # in the discriminator's step; None: as many as in the generator's
-    # Whether views of one scene are neighbours in the discriminator's batch: 'apart', the groups of its minibatch deviation hold different
-    # scenes as those of real images do; 'together', they hold views of the same one.
-    view_order: Order = 'apart'
-    density_weight: float = 0.25
-    density_every: int = 4
-    density_points: int = 1000
-    density_distance: float = 0.004  # world units
-    density_region: Region = 'box'
-    far_hold_kimg: float = 0.0  # rays end at generator.rendering.far_at_start for so long
-    far_fade_kimg: float = 0.0  # and then reach generator.rendering.far over so long
-    blur_sigma_px: float = 10.0
-    blur_fade_kimg: float = 0.0  # 0: no blur
-    camera_swap_final: float = 0.5  # generator camera conditioning: probability of another sample's camera, after the fade
-    camera_swap_fade_kimg: float = 1000.0
-    pose_reading_weight: float = 1.0  # the discriminator learns to read the poses of generated pictures (PoF3D, section 3.3)
-    pose_arranged_weight: float = 0.0  # and those of photographs that likeness arranged (reading.arranged)
-    pose_arranged_hold_kimg: float = 0.0  # for so long
-    pose_arranged_fade_kimg: float = 0.0  # and then less and less over so long
-    pose_learner_weight: float = 0.0  # the generator's pose learner agrees with what is read of its pictures (PoF3D)
-    pose_told_weight: float = 0.0  # generated pictures show the pose that they were asked for: it can be read off them
-    pose_condition: Literal['read', 'asked'] = 'read'  # under which pose a generated picture is judged: the discriminator's reading, or its camera
-    # Poses that are read are vague. With a condition as vague for all pictures the discriminator cannot tell them by how exact it is.
-    pose_condition_jitter_deg: float = 0.0  # standard deviation of the yaw, and of the pitch in parts of a radian of its half range
-    pose_condition_from_kimg: float = 0.0  # until then all pictures are judged under the pose 0, which is none
-    mirror_weight: float = 0.0  # each scene is also judged from the mirrored camera ("symmetry", PoF3D)
-    mirror_every: int = 1  # iterations; weighted by the interval
-    mirror: Mirror = 'left_right'
-    style_mixing_probability: float = 0.0
-    render_resolution_final: int | None = None  # None: the render resolution never changes
-    render_resolution_fade_kimg: float = 1000.0
-    w_average_beta: float = 0.998
-    precision_discriminator: Precision = 'fp32'
-    precision_backbone: Precision = 'fp32'
-
-    def __post_init__(self) -> None:
-        if self.r1_every < 1 or self.density_every < 1 or self.mirror_every < 1:
-            raise UsageError(
-                f'gan.r1_every, gan.density_every and gan.mirror_every are intervals of at least 1; found {self.r1_every}, {self.density_every} '
-                f'and {self.mirror_every}.'
-            )
-        names = ('r1_gamma', 'r2_gamma', 'density_weight', 'pose_reading_weight', 'pose_learner_weight', 'pose_told_weight', 'mirror_weight',
-                 'pose_condition_jitter_deg', 'pose_condition_from_kimg', 'pose_arranged_weight', 'pose_arranged_hold_kimg', 'pose_arranged_fade_kimg')
-        negative = [name for name in names if getattr(self, name) < 0]
-        if negative:
-            raise UsageError(f'gan.{negative[0]} cannot be negative; found {getattr(self, negative[0])}.')
-        for name in ('views', 'views_discriminator'):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f'gan.{name} is the number of views of a scene and must be at least 1; found {value}.')
-
-    @property
-    def views_judged(self) -> int:
-        """Views of a scene in the discriminator's step."""
-        return self.views if self.views_discriminator is None else self.views_discriminator
+from training.tasks.showing import Showing
+from training.tasks.views import View, mirrored, stacked, stacked_stream, unstacked
 
 
 class GanTask:
@@ -130,7 +60,8 @@ class GanTask:
         self.networks = {'generator': generator, 'discriminator': discriminator}
         self.generator, self.discriminator = generator, discriminator
         self.conditions = conditions
-        self.augment, self.ada = augment, ada
+        self.ada = ada
+        self.showing = Showing(config, augment, ada, discriminator.config.see == 'dual', generator.config.render_resolution)
         self.arranged = arranged
         self.rig = Rig() if discriminator.config.pose is None else discriminator.config.pose.rig
         self._seen_ws: list[Tensor] = []  # of this iteration's micro-batches
@@ -347,7 +278,7 @@ class GanTask:
         stream = moment.stream.for_phase(f'{moment.stream.phase}/arranged')
         image, direction = arranged.draw(stream, device)
         with autocast(self.config.precision_discriminator, image.device):
-            numbers = self.discriminator.read(image, self._raw_of_real(image, moment), stream)
+            numbers = self.discriminator.read(image, self.showing.raw_of_real(image, moment.nimg), stream)
         return yaw_error(numbers.float(), direction)
 
     def _judge_views(
@@ -358,10 +289,10 @@ class GanTask:
         images, raws = [], []
         for i, view in enumerate(views):
             stream = moment.stream if i == 0 else moment.stream.for_phase(f'{moment.stream.phase}/view{i}')
-            fake = self.generator.render(planes, ws, view.camera, self._resolution(moment), stream=stream)
+            fake = self.generator.render(planes, ws, view.camera, self.showing.resolution(moment.nimg), stream=stream)
             if seen is not None:
-                seen.extend(tensor.requires_grad_() for tensor in (fake.image, self._raw_of_fake(fake)) if tensor is not None)
-            image, raw = self._shown(fake.image, self._raw_of_fake(fake), moment, stream, is_real=False)
+                seen.extend(tensor.requires_grad_() for tensor in (fake.image, self.showing.raw_of_fake(fake)) if tensor is not None)
+            image, raw = self.showing(fake.image, self.showing.raw_of_fake(fake), moment.nimg, stream, is_real=False)
             images.append(image)
             raws.append(raw)
         codes = stacked([view.code for view in views], order) if self.config.pose_condition == 'asked' else None
@@ -378,7 +309,7 @@ class GanTask:
 
     def _judge_reals(self, image: Tensor, batch: Batch, moment: Moment, seen: list[Tensor] | None = None) -> Judgement:
         """Of the batch's pictures; `seen` receives what the discriminator is shown of them."""
-        image, raw = self._shown(image, self._raw_of_real(image, moment), moment, moment.stream, is_real=True)
+        image, raw = self.showing(image, self.showing.raw_of_real(image, moment.nimg), moment.nimg, moment.stream, is_real=True)
         if seen is not None:
             seen.extend(tensor for tensor in (image, raw) if tensor is not None)
         stream = moment.stream.for_phase(f'{moment.stream.phase}/real')
@@ -423,35 +354,3 @@ class GanTask:
         group = max(self.discriminator.config.mbstd_group // self.discriminator.config.views_together, 1)
         neighbours = real_logits.unflatten(0, (-1, math.gcd(group, len(real_logits))))
         return stacked([neighbours.roll(i * shift, dims=1).flatten() for i in range(len(views))], self.config.view_order)
-
-    def _shown(self, image: Tensor, raw: Tensor | None, moment: Moment, stream: Stream, is_real: bool) -> tuple[Tensor, Tensor | None]:
-        """What the discriminator is shown of N pictures: blurred and augmented. The raw companion is blurred for real ones only, as published."""
-        sigma = schedules.blur_sigma_px(moment.nimg, self.config.blur_sigma_px, self.config.blur_fade_kimg)
-        image = blur(image, sigma)
-        if raw is not None and is_real:
-            raw = blur(raw, sigma)
-        return self._augmented(image, raw, stream.for_phase(f'{stream.phase}/{"real" if is_real else "fake"}'))
-
-    def _augmented(self, image: Tensor, raw: Tensor | None, stream: Stream) -> tuple[Tensor, Tensor | None]:
-        if self.ada.p == 0 or self.augment.is_identity:
-            return image, raw
-        if raw is None:
-            return self.augment(image, self.ada.p, stream), None
-        # One transform for the pair: the discriminator compares the two pictures with each other.
-        pair = torch.cat([image, F.interpolate(raw, image.shape[-2:], mode='bilinear', antialias=True)], dim=1)
-        image, enlarged_raw = self.augment(pair, self.ada.p, stream).split(image.shape[1], dim=1)
-        return image, F.interpolate(enlarged_raw, raw.shape[-2:], mode='bilinear', antialias=True)
-
-    def _raw_of_fake(self, fake: Output) -> Tensor | None:
-        return fake.image_raw if self.discriminator.config.see == 'dual' else None
-
-    def _raw_of_real(self, image: Tensor, moment: Moment) -> Tensor | None:
-        if self.discriminator.config.see != 'dual':
-            return None
-        size = self._resolution(moment)
-        return F.interpolate(image, (size, size), mode='bilinear', antialias=True)
-
-    def _resolution(self, moment: Moment) -> int:
-        start, config = self.generator.config.render_resolution, self.config
-        final = start if config.render_resolution_final is None else config.render_resolution_final
-        return schedules.render_resolution(moment.nimg, start, final, config.render_resolution_fade_kimg)

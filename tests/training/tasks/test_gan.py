@@ -16,7 +16,8 @@ from training.config import TrainingConfig
 from training.loop import Trainer
 from training.networks.discriminator import Discriminator, Judgement, minibatch_deviation
 from training.task import Moment
-from training.tasks.gan import GanConfig, GanTask
+from training.tasks.gan import GanTask
+from training.tasks.gan_config import GanConfig
 
 STILL = ('generator_optimiser.learning_rate=0', 'discriminator_optimiser.learning_rate=0')  # gradients of several steps at the same weights
 every_way = pytest.mark.parametrize('way', WAYS)
@@ -161,7 +162,7 @@ def pulls(config: TrainingConfig, phase: str, **changes: object) -> dict[str, Te
     trainer, built = trainer_of(config, Path(), World())
     task = trainer.task
     gan: GanConfig = replace(config.gan, **changes)
-    task = GanTask(gan, task.generator, task.discriminator, task.conditions, task.augment, task.ada)
+    task = GanTask(gan, task.generator, task.discriminator, task.conditions, task.showing.augment, task.ada)
     chosen = next(p for p in task.phases if p.name == phase)
     for name, network in task.networks.items():
         network.requires_grad_(name == chosen.trains)
