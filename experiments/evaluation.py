@@ -260,7 +260,7 @@ def _photo_features(spec: str, first: int, count: int, readers: Readers) -> Evid
     """Of scenes first .. first + count - 1 of a synthetic set, which has no end."""
     data = _world(spec)
     parts = []
-    for start in tqdm(range(first, first + count, readers.photo.batch), desc='photo features of real scenes', leave=False):
+    for start in tqdm(range(first, first + count, readers.photo.batch), desc='photo features of real scenes', leave=False, disable=not sys.stderr.isatty()):
         numbers = range(start, min(start + readers.photo.batch, first + count))
         images = torch.stack([torch.from_numpy(data.world.image(i, data.resolution)) for i in numbers])
         parts.append(readers.photo(from_uint8(images)).numpy())
