@@ -67,7 +67,7 @@ def arranged(image: Tensor, rig: Rig) -> Arrangement:
     if image.shape[-1] > SIDE:  # the way around a thing is seen from far
         image = F.adaptive_avg_pool2d(image, SIDE)
     if len(image) < FEWEST:
-        raise DataError(f'{len(image)} photographs cannot be arranged by likeness, at least {FEWEST} are needed')
+        raise DataError(f'{len(image)} photographs are too few to be arranged by likeness, which takes {FEWEST}')
     features = torch.cat([edges(part) for whole in (image, image.flip(3)) for part in whole.split(ROWS)])
     graph = _graph(features)
     mirror = np.roll(np.arange(len(features)), len(image))  # picture <-> its mirror image
