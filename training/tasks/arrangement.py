@@ -193,7 +193,8 @@ def arrange(
 ) -> tuple[ArrangedPhotographs | None, list[str]]:
     """Arrange up to `most` photographs of each class; (what was arranged, what a user should know of it).
 
-    As many of each class are kept to learn from as fit into its share of `lesson_bytes`, one at least. Classes that cannot be arranged are left out and named. None: no class could be.
+    As many of each class are kept to learn from as fit into its share of `lesson_bytes`, one at least. Classes that cannot be arranged are left
+    out and named. None: no class could be.
     """
     ids, names = (dataset.classes(), dataset.class_names) if by_class else (np.zeros(len(dataset), np.int64), ('photographs',))
     numbers = np.unique(ids)

@@ -89,7 +89,7 @@ def test_large_pictures_are_looked_at_in_small() -> None:
 
 def test_few_photographs_and_photographs_without_sides_are_refused() -> None:
     image, _ = photographs('car')
-    with pytest.raises(DataError, match='199 photographs cannot be arranged by likeness, at least 200'):
+    with pytest.raises(DataError, match='199 photographs are too few to be arranged by likeness, which takes 200'):
         arranged(image[:199], Rig())
     half = image[:300, :, :, :16]
     symmetric = torch.cat([half, half.flip(3)], dim=3)
