@@ -1,5 +1,7 @@
 """The experiments by name, with the bars of their claims."""
 
+from dataclasses import replace
+
 from experiments.experiment import Arm, Bar, Experiment
 
 _QUERY = 'poses=wide&background=white&resolution=32&count=10000&seed='
@@ -143,13 +145,6 @@ E3 = Experiment(
         'C': Arm('no extra blocks', (_NO_EXTRA_BLOCKS,)),
         'D': Arm('a shallow decoder', (_SHALLOW,)),
         'E': Arm('EG3D under the same cameras: one view, no extra blocks, a shallow decoder', (_ONE_VIEW, _NO_EXTRA_BLOCKS, _SHALLOW)),
-        'V4': Arm('four views', ('gan.views=4',)),
-        'G': Arm('views of a scene are neighbours in the minibatch deviation', (_TOGETHER,)),
-        'J': Arm('two views are judged with one answer', ('discriminator.views_together=2', _TOGETHER)),
-        'L': Arm('a larger discriminator instead of a larger generator', (_NO_EXTRA_BLOCKS, _SHALLOW, _WIDE_DISCRIMINATOR)),
-        'R': Arm('one view, relativistic pairs with R1 and R2', (_ONE_VIEW, *_RELATIVISTIC)),
-        'RM': Arm('two views, relativistic pairs with R1 and R2', _RELATIVISTIC),
-        'S': Arm("two views in the generator's step, one in the discriminator's", ('gan.views_discriminator=1',)),
         'U': Arm('the law is read off the pictures, class by class; EG3D otherwise', preset='demo-unposed'),
     },
     bars=(
@@ -174,4 +169,22 @@ E3 = Experiment(
     curves=('fd_photo', 'class_accuracy', 'slope', 'alignment', 'alignment_reversed', 'sw_aligned', 'spread_ratio', 'coverage', 'duplicates'),
 )
 
-EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (E1, E1X, E2, E3)}
+E3X = replace(
+    E3,
+    name='E3x',
+    claim='Of the ways of judging views and pairs, the one that the preset takes is as good as any.',
+    arms={
+        'A': E3.arms['A'],
+        'B': E3.arms['B'],
+        'V4': Arm('four views', ('gan.views=4',)),
+        'G': Arm('views of a scene are neighbours in the minibatch deviation', (_TOGETHER,)),
+        'J': Arm('two views are judged with one answer', ('discriminator.views_together=2', _TOGETHER)),
+        'L': Arm('a larger discriminator instead of a larger generator', (_NO_EXTRA_BLOCKS, _SHALLOW, _WIDE_DISCRIMINATOR)),
+        'R': Arm('one view, relativistic pairs with R1 and R2', (_ONE_VIEW, *_RELATIVISTIC)),
+        'RM': Arm('two views, relativistic pairs with R1 and R2', _RELATIVISTIC),
+        'S': Arm("two views in the generator's step, one in the discriminator's", ('gan.views_discriminator=1',)),
+    },
+    bars=(),
+)
+
+EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (E1, E1X, E2, E3, E3X)}

@@ -43,7 +43,7 @@ def weights(name: str, arm: str) -> tuple[int, int]:
 
 
 def test_a_larger_discriminator_is_as_much_larger_as_the_generator_of_the_preset_is() -> None:
-    (generator, discriminator), (small, same), (smallest, larger) = (weights('E3', arm) for arm in 'AEL')
+    (generator, discriminator), (small, same), (smallest, larger) = (weights(name, arm) for name, arm in (('E3', 'A'), ('E3', 'E'), ('E3x', 'L')))
     assert discriminator == same and small == smallest
     assert larger - discriminator == pytest.approx(generator - small, rel=0.05)
 

@@ -22,7 +22,7 @@ def test_seeds() -> None:
 
 def test_arms_keep_the_order_of_the_experiment() -> None:
     assert read_arms(E1, None) == ('A', 'B', 'C', 'D') and read_arms(E1, 'C, A') == ('A', 'C')
-    assert read_arms(EXPERIMENTS['E3'], 'U,RM,A') == ('A', 'RM', 'U')
+    assert read_arms(EXPERIMENTS['E3x'], 'S,RM,A') == ('A', 'RM', 'S')
     with pytest.raises(UsageError, match=r"no arm 'E'.*A \(the preset"):
         read_arms(E1, 'A,E')
     with pytest.raises(UsageError, match='names none'):
