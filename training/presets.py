@@ -212,10 +212,10 @@ def _photos_unposed() -> TrainingConfig:
             rendering=replace(read.generator.rendering, background='black'),
         ),
         discriminator=replace(base.discriminator, conditions_on_pose=True, pose=read.discriminator.pose),
+        # Rough matter is dear, or it becomes a sponge that has a texture for every camera.
         gan=replace(
             read.gan,
-            r1_gamma=base.gan.r1_gamma,
-            r1_every=base.gan.r1_every,
+            density_weight=0.5,
             pose_arranged_hold_kimg=30.0,
             pose_arranged_fade_kimg=20.0,
             far_hold_kimg=30.0,
