@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dnnlib.errors import UsageError
 from training.networks.synthesis import Synthesis, SynthesisConfig
 
 
@@ -19,6 +20,12 @@ class BackdropConfig:
 
     resolution: int = 16  # pixels per side; enlarged to the picture's
     channels: int = 32  # of every layer
+
+    def __post_init__(self) -> None:
+        if self.resolution < 4 or self.resolution & (self.resolution - 1) or self.channels < 1:
+            raise UsageError(
+                f'generator.backdrop: resolution must be a power of two and at least 4, and channels at least 1; found {self.resolution} and {self.channels}.'
+            )
 
     @property
     def synthesis(self) -> SynthesisConfig:
