@@ -24,7 +24,7 @@ class BackdropConfig:
     def __post_init__(self) -> None:
         if self.resolution < 4 or self.resolution & (self.resolution - 1) or self.channels < 1:
             raise UsageError(
-                f'generator.backdrop: resolution must be a power of two and at least 4, and channels at least 1; found {self.resolution} and {self.channels}.'
+                f'resolution must be a power of two and at least 4, and channels at least 1; found {self.resolution} and {self.channels}.'
             )
 
     @property

@@ -54,5 +54,5 @@ def test_what_it_cannot_stand_behind_is_refused(config):
     with pytest.raises(UsageError, match=r'backdrop.resolution is 32'):
         replace(config, backdrop=BackdropConfig(resolution=32))
     for wrong in ({'resolution': 12}, {'resolution': 2}, {'channels': 0}):
-        with pytest.raises(UsageError, match=r'generator.backdrop: resolution must be a power of two'):
+        with pytest.raises(UsageError, match='resolution must be a power of two'):
             BackdropConfig(**wrong)
