@@ -82,7 +82,7 @@ def main(context: click.Context, **options) -> None:
         torch.set_flush_denormal(True)
     config.loop.rows_per_device(world)
     metrics.check(config.metrics.names, config.metrics.num)
-    built = build(config)
+    built = build(config, world)
     if world.is_main and not options['resume']:
         for remark in (*remarks(built.config, built.dataset), *built.said):
             print(f'note: {remark}', file=sys.stderr)

@@ -48,7 +48,8 @@ def flatten(config: Any) -> dict[str, Any]:
 def override(config: Any, assignments: Sequence[str]) -> Any:
     """Return `config` with assignments such as 'gan.r1_gamma=5', 'radiance.hidden=64,64' or 'superres=none' applied; the last one wins.
 
-    The text is read as the field's annotation says. Raises UsageError for a name that does not exist, a text that does not fit, or values
+    The text is read as the field's annotation says. 'superres=on' switches a group on with its defaults; 'cameras.kind=Sphere' takes another
+    member of a union, which keeps the settings that both have and has its defaults elsewhere. Raises UsageError for a name that does not exist, a text that does not fit, or values
     that the dataclass refuses. All assignments to one dataclass are applied before it checks itself, so values that belong together can
     change together.
     """
@@ -280,13 +281,19 @@ def _override(config: Any, assignments: list[tuple[list[str], str]], path: str, 
     for (name, *rest), text in assignments:
         full = _join(path, name)
         if name not in fields:
-            raise _unknown_setting('.'.join([full, *rest]), known, type(config))
+            raise _unknown_setting('.'.join([full, *rest]), known)
         if rest:
             inner.setdefault(name, []).append((rest, text))
         else:
             changed[name] = _parse_field(text, fields[name], getattr(config, name), full)
     for name, within in inner.items():
         full, value = _join(path, name), changed.get(name, getattr(config, name))
+        if _schema(fields[name]).needs_kind:
+            for kind in (text for rest, text in within if rest == [KIND]):
+                changed[name] = value = _of_kind(kind, value, _schema(fields[name]), full)
+            within = [assignment for assignment in within if assignment[0] != [KIND]]
+            if not within:
+                continue
         if not dataclasses.is_dataclass(value):
             raise _not_a_group(full, value, fields[name], within)
         changed[name] = _override(value, within, full, known)
@@ -295,36 +302,54 @@ def _override(config: Any, assignments: list[tuple[list[str], str]], path: str, 
     return _build(type(config), {name: getattr(config, name) for name in fields} | changed, path)
 
 
-def _unknown_setting(full: str, known: tuple[str, ...], cls: type) -> UsageError:
+def _unknown_setting(full: str, known: tuple[str, ...]) -> UsageError:
     """Name the setting that was probably meant: the same name in another group, else one that is spelled alike."""
-    path, _, last = full.rpartition('.')
-    if last == KIND and full in known:
-        return UsageError(
-            f"'{path}' is a {cls.__name__} in this configuration, and what it is cannot be set. Start from another preset (--cfg)."
-        )
+    last = full.rpartition('.')[2]
     known = tuple(name for name in known if name.rpartition('.')[2] != KIND)
     elsewhere = [name for name in known if name.rpartition('.')[2] == last]
     hint = f" Did you mean '{elsewhere[0]}'?" if elsewhere else did_you_mean(full, known)
     return UsageError(f"There is no setting '{full}'.{hint or ' --dry-run prints every setting.'}")
 
 
+def _of_kind(kind: str, current: Any, schema: _Schema, path: str) -> Any:
+    """The member of the union that is called `kind`, with what it shares with the current one; that one itself if it is of this kind."""
+    by_name = {group.__name__: group for group in schema.groups}
+    if kind not in by_name:
+        raise UsageError(f"'{_join(path, KIND)}' is {kind!r}; it must be one of: {', '.join(by_name)}.{did_you_mean(kind, by_name)}")
+    if type(current) is by_name[kind]:
+        return current
+    shared = _fields(by_name[kind]).keys() & (_fields(type(current)).keys() if dataclasses.is_dataclass(current) else set())
+    return _switched_on(by_name[kind], path, {name: getattr(current, name) for name in shared})
+
+
+def _switched_on(cls: type, path: str, values: dict[str, Any]) -> Any:
+    """`cls` with these values, and its defaults elsewhere."""
+    required = [field.name for field in dataclasses.fields(cls) if (field.default, field.default_factory) == (dataclasses.MISSING,) * 2]
+    missing = [name for name in required if name not in values]
+    if missing:
+        raise UsageError(f"'{path}' cannot be switched on: '{_join(path, missing[0])}' has no default. Start from a preset (--cfg) in which it is on.")
+    return _build(cls, values, path)
+
+
 def _not_a_group(full: str, value: Any, annotation: Any, within: list[tuple[list[str], str]]) -> UsageError:
-    asked = '.'.join([full, *within[0][0]])
-    if value is None and _schema(annotation).groups:
-        return UsageError(
-            f"Cannot set '{asked}': '{full}' is none (switched off) in this configuration. Start from a preset (--cfg) in which it is on, "
-            f"or leave '{asked}' away."
-        )
+    asked, schema = '.'.join([full, *within[0][0]]), _schema(annotation)
+    if value is None and schema.groups:
+        kinds = ', '.join(group.__name__ for group in schema.groups)
+        how = f'{_join(full, KIND)}=... (one of: {kinds})' if schema.needs_kind else f'{full}=on'
+        return UsageError(f"Cannot set '{asked}': '{full}' is none (switched off) in this configuration. Switch it on with {how}, or leave '{asked}' away.")
     return UsageError(f"Cannot set '{asked}': '{full}' is a single setting ({_describe(annotation)}), not a group of settings.")
 
 
 def _parse_field(text: str, annotation: Any, current: Any, path: str) -> Any:
     """Read the text of an assignment to one field."""
     schema = _schema(annotation)
+    if len(schema.groups) == 1 and schema.optional and text.lower() in _TRUE:
+        return current if dataclasses.is_dataclass(current) else _switched_on(schema.groups[0], path, {})
     if schema.groups and not (schema.optional and text.lower() in _NONE):
         members = ', '.join(_join(path, name) for name in _fields(type(current))) if dataclasses.is_dataclass(current) else ''
         off = f' or switch it off with {path}=none' if schema.optional else ''
-        how = f'Set its members ({members}) one by one{off}.' if members else 'Start from a preset (--cfg) in which it is on.'
+        on = f'{_join(path, KIND)}=...' if schema.needs_kind else f'{path}=on'
+        how = f'Set its members ({members}) one by one{off}.' if members else f'Switch it on with {on}.'
         raise UsageError(f"'{path}' is a group of settings and cannot be set to {text!r}. {how}")
     return _parse(text, annotation, path)
 

@@ -223,8 +223,7 @@ def test_ways_that_contradict_themselves(tmp_path: Path, capsys, name: str, sett
     assert not list(tmp_path.rglob('training-state*'))
 
 
-def test_contradictions_that_only_a_preset_can_hold() -> None:
-    """Groups that are switched off, and the kind of a law, cannot be set on the command line."""
+def test_cameras_that_leave_nothing_to_be_found() -> None:
     reads, learns = config_of('poses read'), config_of('poses learned')
     invents_too = replace(reads, generator=replace(reads.generator, pose=PoseLearnerConfig()))
     for config, says in (
@@ -273,3 +272,12 @@ def test_cameras_that_nobody_looks_at_are_mentioned_once(tmp_path: Path, capsys)
 def test_a_dry_run_of_every_way(capsys, name: str) -> None:
     assert run(*way(name), '--dry-run') == 0
     assert 'Discriminator:' in capsys.readouterr().out
+
+
+def test_views_need_whole_groups_on_every_process() -> None:
+    """Eight rows are two groups of four; four processes would have half a group each."""
+    config = config_of('views apart')
+    assert config.loop.batch == 8 and config.discriminator.mbstd_group == 4
+    config.refuse_contradictions(processes=2)
+    with pytest.raises(UsageError, match='of 2 rows'):
+        config.refuse_contradictions(processes=4)

@@ -26,6 +26,7 @@ class Measures:
     co_visible: float = NOT_MEASURED  # share of an object's pixels that the other side sees too
     duplicates: float = NOT_MEASURED  # share of scenes that look like another one from the same camera (metrics/duplicates.py)
     pose_spread_deg: float = NOT_MEASURED  # circular standard deviation of the cameras' yaw
+    law_kept: float = NOT_MEASURED  # share of the spread in which likeness arranged a class that its law still has, of the class with the least
     margin: float = NOT_MEASURED  # mean logit of real images minus that of generated ones
     told_apart: float = NOT_MEASURED  # share of images, half real and half generated, whose logit has the right sign
     generator_loss: float = NOT_MEASURED
@@ -158,6 +159,11 @@ ALARMS: tuple[Alarm, ...] = (
     Alarm(
         'pose-collapse', 'pose_spread_deg', 'spread of the cameras in degrees', 'below', _pose_spread, 'all pictures are taken from one side',
         'If it stays, start again with a law of cameras that is given (--set cameras...), or with wider bounds.', True,
+    ),
+    Alarm(
+        'law-shrinks', 'law_kept', 'share of the spread of yaws in which likeness arranged a class', 'below', _at_least(0.5),
+        'its photographs are read as taken from ever fewer sides',
+        'If it stays, start again with a longer gan.pose_arranged_hold_kimg, or with reading.explores=arrangement.', False,
     ),
     Alarm(
         'margin', 'margin', 'logit of real minus generated images', 'outside', lambda reference: (-8.0, 8.0), 'training is diverging', _CALMER, False

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dnnlib.errors import DataError, UsageError
+from torch_utils.distributed import World
 from training.augment.controller import AdaController
 from training.augment.pipe import AugmentPipe
 from training.cameras.rig import rig_of
@@ -38,15 +39,16 @@ class Built:
     said: tuple[str, ...] = ()  # what came up while it was built: sentences for the user
 
 
-def build(config: TrainingConfig) -> Built:
+def build(config: TrainingConfig, world: World | None = None) -> Built:
     """Open the data, fit the configuration to them, construct networks and task under the run's seed.
 
+    The ranks of a `world` share the work that takes long, and must then all be here.
     Raises MissingInputError, DataError or UsageError when the data are not there or do not fit the configuration.
     """
     if not config.data.path:
         raise UsageError('No data. Give --data a zip or a folder that dataset_tool.py wrote, or a synthetic set such as synthetic:car.')
     dataset = open_dataset(config.data.path)
-    config = fit_to_data(config, dataset)
+    config = fit_to_data(config, dataset, 1 if world is None else world.size)
     # The global generator is used for initial weights alone, and put back as it was.
     with torch.random.fork_rng():
         torch.random.manual_seed(config.loop.seed)
@@ -54,9 +56,11 @@ def build(config: TrainingConfig) -> Built:
     conditions = conditions_for(config, dataset)
     photographs, said = None, []
     if config.reading is not None and config.reading.arranged:
-        photographs, said = arrange(dataset, config.generator.num_classes > 0, config.reading.arranged, rig_of(config.cameras), config.loop.seed)
+        reading, by_class = config.reading, config.generator.num_classes > 0
+        photographs, said = arrange(dataset, by_class, reading.arranged, rig_of(config.cameras), config.loop.seed, reading.sure, world=world)
         if photographs is not None:
             conditions.readings.add(photographs.codes, photographs.classes)
+            conditions = replace(conditions, arranged=photographs)
     task = GanTask(config.gan, generator, discriminator, conditions, AugmentPipe(config.augment), AdaController(config.ada), photographs)
     if isinstance(conditions, ReadConditions):
         conditions = conditions.believed()
@@ -72,9 +76,12 @@ def build(config: TrainingConfig) -> Built:
     )
 
 
-def fit_to_data(config: TrainingConfig, dataset: ImageSet) -> TrainingConfig:
-    """Fill in resolution and number of classes; refuse a configuration that contradicts itself or that the data cannot serve."""
-    config.refuse_contradictions()
+def fit_to_data(config: TrainingConfig, dataset: ImageSet, processes: int = 1) -> TrainingConfig:
+    """Fill in resolution and number of classes; refuse a configuration that contradicts itself or that the data cannot serve.
+
+    processes: between how many a batch is shared.
+    """
+    config.refuse_contradictions(processes)
     num_classes = dataset.num_classes if config.data.use_classes else 0
     if config.data.needs_classes and not num_classes:
         raise DataError(

@@ -66,14 +66,17 @@ class TrainingConfig:
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     monitors: MonitorsConfig = field(default_factory=MonitorsConfig)
 
-    def refuse_contradictions(self) -> None:
-        """Raise UsageError for parts that are right alone and cannot work together. Not part of construction: settings change one by one."""
-        for is_wrong, message in _contradictions(self):
+    def refuse_contradictions(self, processes: int = 1) -> None:
+        """Raise UsageError for parts that are right alone and cannot work together. Not part of construction: settings change one by one.
+
+        processes: between how many a batch is shared, which they are known to divide.
+        """
+        for is_wrong, message in _contradictions(self, processes):
             if is_wrong:
                 raise UsageError(message)
 
 
-def _contradictions(config: TrainingConfig) -> Iterator[tuple[bool, str]]:
+def _contradictions(config: TrainingConfig, processes: int) -> Iterator[tuple[bool, str]]:
     """(whether it is there, what to do about it)"""
     generator, discriminator, gan = config.generator, config.discriminator, config.gan
     invents, reads, judges_poses = generator.pose is not None, config.reading is not None, discriminator.conditions_on_pose
@@ -112,7 +115,7 @@ def _contradictions(config: TrainingConfig) -> Iterator[tuple[bool, str]]:
         f'gan.view_order=together puts the {gan.views_judged} views of a scene into one group of discriminator.mbstd_group={group}; '
         + 'take fewer views, or a larger group.',
     )
-    rows = config.loop.batch if config.loop.batch_gpu is None else config.loop.batch_gpu
+    rows = config.loop.batch // processes if config.loop.batch_gpu is None else config.loop.batch_gpu
     together = discriminator.views_together
     if together > 1:
         yield (

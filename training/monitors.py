@@ -53,10 +53,12 @@ from training.rendering.renderer import ray_bounds
 from training.sampling import batches, look_at_scene, make_scene
 from training.snapshot import finds_cameras
 from training.tasks.conditions import ConditionSource, DrawnConditions
+from training.tasks.readings import ReadConditions
 
 RECENT_IMAGES = 500  # losses and scores are judged over the ticks of the last so many images
 FEWEST_OBJECT_PIXELS = 0.02  # of a picture; with less there is hardly an object
 CAMERAS_OF_LAW = 1000  # draws from which the spread of a law is known to a few per cent
+ALL_AROUND_DEG = 75.0
 
 TURN_DEG = 15.0  # to either side of a scene's own camera: far enough for relief to show, near enough to see the same surface
 SCENES_TURNED = 48  # rendered twice more; in noise of 30 degrees the response of so many is known to 0.15
@@ -231,6 +233,26 @@ def pose_spread_deg(camera: Camera) -> float:
     return circular_std_deg(torch.atan2(-forward[:, 0], -forward[:, 2]).numpy())
 
 
+def law_kept(conditions: ConditionSource) -> float:
+    """How much of the spread of yaws that likeness found a class's readings still have; of the class that kept least. NaN where nothing was arranged.
+
+    Spreads are circular standard deviations and count up to 75 degrees: beyond, views come from nearly all around, and the number runs to infinity.
+    """
+    if not isinstance(conditions, ReadConditions) or conditions.arranged is None:
+        return NOT_MEASURED
+    found, classes = conditions.arranged.codes, conditions.arranged.classes
+    numbers = [0] if classes is None else classes.unique().tolist()
+    spreads = [
+        [min(_code_spread_deg(codes), ALL_AROUND_DEG) for codes in (conditions.readings.kept(number), found if classes is None else found[classes == number])]
+        for number in numbers
+    ]
+    return min(now / max(then, 1e-6) for now, then in spreads)
+
+
+def _code_spread_deg(codes: Tensor) -> float:
+    return circular_std_deg(torch.atan2(codes[:, 0], codes[:, 1]).double().cpu().numpy())
+
+
 @torch.no_grad()
 def average_gap(average: nn.Module, trained: nn.Module) -> Tensor:
     """|average - trained| / |trained| over all parameters together, [], on their device."""
@@ -352,7 +374,7 @@ class Monitors(Hook):
             augment_adapts=self.built.task.ada.adapts,
         )
         look = look_at_generator(average, self.built.conditions, self.built.config.monitors.images, trainer.world.device)
-        return measure(look, reported, self._features, self._read)
+        return replace(measure(look, reported, self._features, self._read), law_kept=law_kept(self.built.conditions))
 
 
 def _finite(values: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from training.networks.radiance import OutsidePrior, RadianceConfig
 from training.networks.superres import SuperresConfig
 from training.networks.synthesis import SynthesisConfig
 from training.rendering.renderer import RenderingConfig
+from training.tasks.arrangement import SURE
 from training.tasks.gan_config import GanConfig
 from training.tasks.readings import ReadingConfig
 
@@ -202,7 +203,7 @@ def _photos_unposed() -> TrainingConfig:
     return replace(
         base,
         preset='photos-unposed',
-        reading=replace(read.reading, memory=10000),
+        reading=replace(read.reading, memory=10000, explores='arrangement', sure=SURE),
         # A background that the field holds stands in front of the thing when it is seen from the other side. Matter is kept from where things
         # are not, or it would draw what the backdrop is too coarse for.
         generator=replace(
@@ -216,8 +217,8 @@ def _photos_unposed() -> TrainingConfig:
         gan=replace(
             read.gan,
             density_weight=0.5,
-            pose_arranged_hold_kimg=30.0,
-            pose_arranged_fade_kimg=20.0,
+            pose_arranged_hold_kimg=1000.0,  # without the lesson all photographs are soon read as taken from the front
+            pose_arranged_fade_kimg=0.0,
             far_hold_kimg=30.0,
             far_fade_kimg=20.0,
         ),

@@ -197,7 +197,9 @@ def test_override(assignments, expected) -> None:
         ('superres.noise=rendom', r"Did you mean 'random'\?"),
         ('superres=big', r"'superres' is a group of settings.*superres\.channels, superres\.noise.*superres=none"),
         ('gan=none', r"'gan' is a group of settings"),
-        ('cameras.kind=Sphere', r"'cameras' is a Gaussian in this configuration"),
+        ('cameras.kind=Spere', r"'cameras\.kind' is 'Spere'; it must be one of: Gaussian, Sphere\. Did you mean 'Sphere'\?"),
+        ('gan.kind=Gan', r"There is no setting 'gan\.kind'"),
+        ('cameras=on', r"'cameras' is a group of settings"),
         ('gan.r1_gamma.x=1', r"'gan\.r1_gamma' is a single setting"),
         ('gan.r1_gamma', r'write name=value'),
         ('=5', r'write name=value'),
@@ -209,12 +211,40 @@ def test_override_says_what_is_wrong(assignment, message) -> None:
 
 
 def test_override_of_a_group_that_is_off() -> None:
-    off = Config(superres=None)
+    off = Config(superres=None, cameras=None)
     for assignments in (['superres.channels=8'], ['superres=none', 'superres.channels=8']):
-        with pytest.raises(UsageError, match=r"'superres' is none .*preset"):
+        with pytest.raises(UsageError, match=r"'superres' is none .*superres=on"):
             override(off, assignments)
-    with pytest.raises(UsageError, match='preset'):
-        override(off, ['superres=on'])
+    with pytest.raises(UsageError, match=r"'cameras' is none .*cameras\.kind=\.\.\. \(one of: Gaussian, Sphere\)"):
+        override(off, ['cameras.radius=2'])
+    assert override(off, ['superres=on']) == Config(cameras=None)
+    assert override(off, ['superres.channels=8', 'superres=on']).superres == Superres(channels=8)
+    assert override(Config(superres=Superres(channels=8)), ['superres=on']).superres == Superres(channels=8), 'what is on stays as it is'
+    assert override(off, ['cameras.radius=2', 'cameras.kind=Sphere']).cameras == Sphere(radius=2.0)
+
+
+def test_another_kind_keeps_what_both_have() -> None:
+    @dataclass(frozen=True, slots=True)
+    class Near:
+        radius: float = 1.0
+        height: float = 0.0
+
+    @dataclass(frozen=True, slots=True)
+    class Named:
+        name: str
+
+    @dataclass(frozen=True, slots=True)
+    class Law:
+        cameras: Sphere | Near | Named = field(default_factory=lambda: Sphere(radius=4.0))
+
+    assert override(Law(), ['cameras.kind=Near']).cameras == Near(radius=4.0)
+    assert override(Law(), ['cameras.kind=Near', 'cameras.radius=3', 'cameras.height=1']).cameras == Near(3.0, 1.0)
+    assert override(Law(), ['cameras.kind=Sphere']) == Law()
+    assert override(Law(), ['cameras.kind=Near', 'cameras.kind=Sphere']) == Law(), 'the last one wins'
+    with pytest.raises(UsageError, match=r"'cameras' cannot be switched on: 'cameras\.name' has no default.*preset"):
+        override(Law(), ['cameras.kind=Named'])
+    with pytest.raises(UsageError, match=r"There is no setting 'cameras\.height'"):
+        override(Law(), ['cameras.height=1'])
 
 
 def test_values_that_belong_together_change_together() -> None:

@@ -27,6 +27,7 @@ from training.cameras.convention import from_eg3d
 from training.cameras.distributions import Fixed, Gaussian, Wide
 from training.cameras.orbit import orbit
 from training.cameras.rays import rays
+from training.cameras.rig import rig_of
 from training.config import TrainingConfig
 from training.data.synthetic import SyntheticImages
 from training.data.toyworld.catalogue import CATALOGUE
@@ -38,7 +39,9 @@ from training.monitors import Look, Monitors, Reported, is_due, measure
 from training.networks.generator3d import Generator3D, GeneratorConfig
 from training.rendering.renderer import RenderingConfig
 from training.sampling import Truncation, sample
+from training.tasks.arrangement import ArrangedPhotographs
 from training.tasks.conditions import DrawnConditions
+from training.tasks.readings import ReadConditions, ReadingConfig, Readings
 
 COUNT, SIDE = 24, 32
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,7 +107,7 @@ def test_real_scenes_raise_nothing(features, classes: tuple[str, ...], poses: st
     assert 0.8 < measures.turn_response < 1.1 or poses == 'sphere', 'the oracle knows hardly a class from below'
     assert measures.nfs_object > 8 and measures.empty == measures.duplicates == measures.not_finite == 0
     unmeasured = {field.name for field in fields(Measures) if math.isnan(getattr(measures, field.name))}
-    expected = {'worst_class_recall'}  # of few pictures a class
+    expected = {'worst_class_recall', 'law_kept'}  # of few pictures a class, and of cameras that nobody looks for
     assert unmeasured - {'turn_response'} == expected | (set() if len(classes) > 1 else {'class_kl'})
 
 
@@ -236,8 +239,30 @@ def test_what_is_meant_of_found_cameras_is_where_one_explores(tmp_path: Path, wa
     assert measures.pose_spread_deg < 1 and names_of(measures, reference) == {'pose-collapse'}
 
 
+def narrowed(yaw_deg: np.ndarray, share: float) -> float:
+    """law_kept of two classes: the readings of the second are its arrangement, the yaws of the first are drawn together to this share."""
+    rig = rig_of(Wide())
+    yaw = torch.from_numpy(np.radians(yaw_deg)).float()
+    first, second = (rig.code(yaw * factor, torch.zeros(len(yaw))) for factor in (share, 1.0))
+    classes = torch.arange(2).repeat_interleave(len(yaw))
+    readings = Readings(ReadingConfig(memory=3 * len(yaw)), 3)  # nobody has arranged or read the third
+    readings.add(torch.cat([first, second]), classes)
+    found = ArrangedPhotographs(torch.cat([second, second]), classes, torch.empty(0), torch.empty(0))
+    return monitors.law_kept(ReadConditions(None, Wide(), readings, arranged=found))
+
+
+def test_a_law_that_shrinks_below_half_of_what_likeness_saw_is_an_alarm() -> None:
+    yaw = np.random.RandomState(0).normal(0, 40, 400)
+    for share, alarm in ((1.0, set()), (0.6, set()), (0.4, {'law-shrinks'})):
+        assert narrowed(yaw, share) == pytest.approx(share, rel=0.1)
+        assert names_of(Measures(law_kept=narrowed(yaw, share)), Reference()) == alarm
+    around = np.linspace(-179, 179, 400)
+    assert narrowed(around, 0.9) == 1.0, 'nearly all around is all around'
+    assert math.isnan(monitors.law_kept(DrawnConditions(None, Wide())))
+
+
 def test_every_alarm_has_a_defect() -> None:
-    assert set.union(*(expected for expected, _, _ in DEFECTS.values())) | {'average-gap', 'class-collapse', 'janus'} == {alarm.name for alarm in ALARMS}
+    assert set.union(*(expected for expected, _, _ in DEFECTS.values())) | {'average-gap', 'class-collapse', 'janus', 'law-shrinks'} == {alarm.name for alarm in ALARMS}
 
 
 def test_without_real_depth_only_flatness_is_judged(features, car, reference) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import torch
 
+from tests.training.tasks.test_arrangement import WITH_PHOTOGRAPHS
 from tests.training.tiny import config_of, tiny_config, trainer_of
 from torch_utils.distributed import World
+from training.build import build
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 3
@@ -87,3 +89,33 @@ def test_two_ranks_read_what_one_reads(tmp_path: Path) -> None:
     for key, network in (('G', alone.task.generator), ('D', alone.task.discriminator)):
         for name, tensor in network.state_dict().items():
             torch.testing.assert_close(both[key][name], tensor, rtol=2e-4, atol=2e-5, msg=lambda message, name=name: f'{name}: {message}')
+
+
+ARRANGING_PROGRAM = """
+import sys
+import torch
+from tests.training.tasks.test_arrangement import WITH_PHOTOGRAPHS
+from tests.training.tiny import config_of
+from torch_utils import distributed
+from training.build import build
+from training.tasks import arrangement
+world = distributed.init_from_env('cpu')
+calls, whole = [], arrangement.arranged
+arrangement.arranged = lambda *given: calls.append(1) or whole(*given)
+mine = build(config_of('poses read', *WITH_PHOTOGRAPHS), world).task.arranged
+assert world.all_gather_object(len(calls)) == [1, 1], 'each rank arranges one of the two classes'
+facts = {name: getattr(mine, name) for name in ('codes', 'classes', 'images', 'rows')}
+for other in world.all_gather_object(facts):
+    assert all(torch.equal(tensor, other[name]) for name, tensor in facts.items()), 'the ranks arrange differently'
+if world.is_main:
+    torch.save(facts, sys.argv[1] + '/result.pt')
+distributed.finish()
+"""
+
+
+def test_ranks_share_the_arranging_and_agree(tmp_path: Path) -> None:
+    both = of_two_ranks(ARRANGING_PROGRAM, tmp_path)
+    alone = build(config_of('poses read', *WITH_PHOTOGRAPHS)).task.arranged
+    for name in ('classes', 'images', 'rows'):
+        assert torch.equal(both[name], getattr(alone, name)), name
+    torch.testing.assert_close(both['codes'], alone.codes, rtol=0, atol=1e-4)

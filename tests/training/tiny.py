@@ -107,7 +107,7 @@ def config_of(way: str, *settings: str) -> TrainingConfig:
 
 def trainer_of(config: TrainingConfig, folder: Path, world: World) -> tuple[Trainer, Built]:
     """A trainer at its first step."""
-    built = build(config)
+    built = build(config, world)
     config = built.config
     optimisers = {'generator': config.generator_optimiser, 'discriminator': config.discriminator_optimiser}
     return Trainer(built.task, built.loader, config.loop, optimisers, world, folder), built

@@ -29,6 +29,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dnnlib.errors import DataError
+from torch_utils.distributed import World
 from torch_utils.rng import Stream
 from training.cameras.rig import Rig
 from training.data.image_set import ImageSet
@@ -47,6 +48,8 @@ VOTE_BALLS = (0.055, 0.09, 0.13)  # radii, in parts of the rig's
 VOTE_PITCH_DEG = 10.0
 SURE = 0.75  # share of the votes
 ROWS = 500  # of the table of likenesses at a time
+NAMED = 20  # classes in a sentence
+UNTAUGHT = 'cameras are read without the lesson of likeness'
 LESSON_BYTES = 2**30  # of pictures that are kept in memory to learn from, over all classes
 
 
@@ -67,7 +70,7 @@ def arranged(image: Tensor, rig: Rig) -> Arrangement:
     if image.shape[-1] > SIDE:  # the way around a thing is seen from far
         image = F.adaptive_avg_pool2d(image, SIDE)
     if len(image) < FEWEST:
-        raise DataError(f'{len(image)} photographs are too few to be arranged by likeness, which takes {FEWEST}')
+        raise DataError(f'fewer than {FEWEST} photographs, too few to be arranged by likeness')
     features = torch.cat([edges(part) for whole in (image, image.flip(3)) for part in whole.split(ROWS)])
     graph = _graph(features)
     mirror = np.roll(np.arange(len(features)), len(image))  # picture <-> its mirror image
@@ -140,9 +143,7 @@ def _odd_modes(graph: sparse.csr_matrix, mirror: np.ndarray) -> tuple[np.ndarray
     modes = (vectors[:, np.argsort(-values)] * root[:, None]).T
     odd = [mode for mode in modes[1:] if mode @ mode[mirror] < -0.5 * mode @ mode]
     if len(odd) < 2:
-        raise DataError(
-            'these photographs do not lie on a ring of left and right views: likeness cannot arrange them'
-        )
+        raise DataError('photographs that do not lie on a ring of left and right views')
     return odd[0], odd[1]
 
 
@@ -178,7 +179,7 @@ class ArrangedPhotographs:
     """What is known of some photographs before training: a law of cameras to begin with, and a lesson for a reader of poses."""
 
     codes: Tensor  # [A, 3] of training.cameras.rig; the third number is a guess, for likeness says nothing of the pitch
-    classes: Tensor | None  # int64 [A]
+    classes: Tensor | None  # int64 [A], ascending
     images: Tensor  # uint8 [L, 3, S, S]: the lesson, as many of them as memory allows
     rows: Tensor  # int64 [L]: which of the A they are
 
@@ -187,40 +188,85 @@ class ArrangedPhotographs:
         which = stream.integers('arranged/which', len(self.images))
         return (self.images[which].to(device).float() / 127.5 - 1), self.codes[self.rows[which], :2].to(device)
 
+    def draw_code(self, stream: Stream, classes: Tensor | None, device: torch.device) -> tuple[Tensor, Tensor]:
+        """One for each row of the stream: (a code of its class [N, 3], whether its class was arranged [N]; if not, the code is another's).
+
+        classes [N] on the device, or None where there are none. Never waits for the device.
+        """
+        codes = self.codes.to(device)
+        if self.classes is None:
+            return codes[stream.integers('arranged/code', len(codes), device=device)], torch.ones(len(stream), dtype=torch.bool, device=device)
+        assert classes is not None, 'photographs were arranged by class'
+        arranged = self.classes.to(device)
+        first, end = (torch.searchsorted(arranged, classes, right=right) for right in (False, True))
+        index = first + (stream.uniform('arranged/code', device=device) * (end - first)).long()
+        return codes[index.clamp(max=len(codes) - 1)], end > first
+
 
 def arrange(
-    dataset: ImageSet, by_class: bool, most: int, rig: Rig, seed: int, lesson_bytes: int = LESSON_BYTES
+    dataset: ImageSet,
+    by_class: bool,
+    most: int,
+    rig: Rig,
+    seed: int,
+    sure: float = 0.5,
+    lesson_bytes: int = LESSON_BYTES,
+    world: World | None = None,
 ) -> tuple[ArrangedPhotographs | None, list[str]]:
-    """Arrange up to `most` photographs of each class; (what was arranged, what a user should know of it).
+    """Arrange up to `most` photographs of each class; (what was arranged, what a user should know of it). The ranks share the classes.
 
-    As many of each class are kept to learn from as fit into its share of `lesson_bytes`, one at least. Classes that cannot be arranged are left
-    out and named. None: no class could be.
+    As many of each class are kept to learn from as fit into its share of `lesson_bytes`, one at least. Classes that cannot be arranged, or of
+    whose pictures a smaller share than `sure` agrees on the sense of rotation, are left out and named. None: no class could be arranged.
     """
+    world = world or World()
     ids, names = (dataset.classes(), dataset.class_names) if by_class else (np.zeros(len(dataset), np.int64), ('photographs',))
-    numbers = np.unique(ids)
-    pictures, rows, yaws, classes, said = [], [], [], [], []
-    count = 0
-    for number in tqdm(numbers, desc='arranging by likeness', leave=False, disable=not sys.stderr.isatty()):
-        of_class = np.flatnonzero(ids == number)
-        chosen = np.sort(np.random.RandomState(0).permutation(of_class)[:most])
-        image = torch.from_numpy(np.stack([dataset[int(index)].image for index in chosen]))
+    chosen = {int(number): np.sort(np.random.RandomState(0).permutation(np.flatnonzero(ids == number))[:most]) for number in np.unique(ids)}
+    found = _arranged_by_ranks(dataset, chosen, rig, world)
+    believed: list[int] = []
+    said: dict[str, list[str]] = {}  # {what: of which classes}
+    for number in chosen:
+        yaw, share = found[number]
+        if isinstance(yaw, str):
+            said.setdefault(f'{yaw}; {UNTAUGHT}', []).append(names[number])
+        elif share < SURE:
+            consequence = UNTAUGHT if share < sure else 'it may come out reversed'
+            said.setdefault(f'the sense of rotation is unsure; {consequence}', []).append(f'{names[number]} ({share:.0%} agree)')
+        if not isinstance(yaw, str) and share >= sure:
+            believed.append(number)
+    sentences = [f'{what}: {_listed(of_whom)}.' for what, of_whom in said.items()]
+    if not believed:
+        return None, sentences
+    counts = [len(chosen[number]) for number in believed]
+    share_of_class = lesson_bytes // (_pictures(dataset, chosen[believed[0]][:1])[0].numel() * len(chosen))
+    kept = [torch.linspace(0, count - 1, min(max(share_of_class, 1), count)).round().long() for count in counts]  # evenly: a set may have an order
+    firsts = np.cumsum([0, *counts])
+    yaws = torch.tensor([yaw for number in believed for yaw in found[number][0]])
+    pitch = 2 * Stream(seed, 0, 'arrangement', tuple(range(len(yaws)))).uniform('pitch') - 1
+    return ArrangedPhotographs(
+        codes=torch.stack([yaws.sin(), yaws.cos(), pitch], dim=1),
+        classes=torch.tensor(believed).repeat_interleave(torch.tensor(counts)) if by_class else None,
+        images=torch.cat([_pictures(dataset, chosen[number][rows.numpy()]) for number, rows in zip(believed, kept, strict=True)]),
+        rows=torch.cat([int(first) + rows for first, rows in zip(firsts, kept, strict=False)]),
+    ), sentences
+
+
+def _arranged_by_ranks(dataset: ImageSet, chosen: dict[int, np.ndarray], rig: Rig, world: World) -> dict[int, tuple[list[float] | str, float]]:
+    """{class: (yaws in radians, share of the votes), or (why not, 0)}, the same on every rank, although processors round differently."""
+    mine = list(chosen)[world.rank :: world.size]
+    found: dict[int, tuple[list[float] | str, float]] = {}
+    for number in tqdm(mine, desc='arranging by likeness', leave=False, disable=not (world.is_main and sys.stderr.isatty())):
         try:
-            found = arranged(image.float() / 127.5 - 1, rig)
+            arrangement = arranged(_pictures(dataset, chosen[number]).float() / 127.5 - 1, rig)
+            found[number] = (arrangement.yaw_rad.tolist(), arrangement.sense_share)
         except DataError as error:
-            said.append(f'{names[number]}: {error}. Their cameras are read without that lesson.')
-            continue
-        if found.sense_share < SURE:
-            said.append(f'{names[number]}: the sense of rotation is unsure ({found.sense_share:.0%} of symmetric views agree); it may come out reversed.')
-        share = lesson_bytes // (image[0].numel() * len(numbers))
-        kept = torch.linspace(0, len(image) - 1, min(max(share, 1), len(image))).round().long()  # evenly: a set may have an order
-        pictures.append(image[kept])
-        rows.append(count + kept)
-        count += len(image)
-        yaws.append(found.yaw_rad)
-        classes.append(torch.full((len(image),), int(number)))
-    if not pictures:
-        return None, said
-    yaw = torch.cat(yaws)
-    pitch = 2 * Stream(seed, 0, 'arrangement', tuple(range(len(yaw)))).uniform('pitch') - 1
-    codes = torch.stack([yaw.sin(), yaw.cos(), pitch], dim=1)
-    return ArrangedPhotographs(codes, torch.cat(classes) if by_class else None, torch.cat(pictures), torch.cat(rows)), said
+            found[number] = (str(error), 0.0)
+    return {number: result for part in world.all_gather_object(found) for number, result in part.items()}
+
+
+def _pictures(dataset: ImageSet, indices: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.stack([dataset[int(index)].image for index in indices]))
+
+
+def _listed(names: list[str]) -> str:
+    shown = ', '.join(names[:NAMED])
+    return shown if len(names) <= NAMED else f'{shown} and {len(names) - NAMED} more'

@@ -6,7 +6,8 @@ without that exploration readings and cameras agree on ever fewer directions.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch_utils.rng import Stream
 from training.cameras.camera import Camera
 from training.cameras.distributions import LawConfig
 from training.cameras.rig import POSE_NUMBERS, Rig, rig_of
+from training.tasks.arrangement import ArrangedPhotographs
 from training.tasks.conditions import Conditions
 
 LEAST_MEMORY = 200  # readings per class; fewer are no law
@@ -27,13 +29,18 @@ class ReadingConfig:
 
     memory: int = 3000  # readings that are kept, over all classes; at least 200 for each
     jitter_deg: float = 8.0  # standard deviation of the yaw added to a reading; half as much to the pitch
-    exploration: float = 0.25  # share of cameras that are drawn from the wide law for good
+    exploration: float = 0.25  # share of cameras that are no readings, for good
+    # Where those are drawn from: the law `cameras`, or, of a class that likeness arranged, the cameras that it found.
+    explores: Literal['law', 'arrangement'] = 'law'
     warmup_kimg: float = 2.0  # readings before the first is used
     arranged: int = 0  # photographs of each class that are arranged by likeness before training (arrangement.py); they are its first readings
+    sure: float = 0.5  # a class whose pictures agree on the sense of rotation less than this is left unarranged
 
     def __post_init__(self) -> None:
         if self.arranged < 0:
             raise UsageError(f'reading.arranged counts photographs and cannot be negative; found {self.arranged}.')
+        if not 0.5 <= self.sure <= 1:
+            raise UsageError(f'reading.sure is the share of the larger party, .5 to 1; found {self.sure}.')
         if self.memory < 1 or not 0 <= self.exploration <= 1 or self.jitter_deg < 0 or self.warmup_kimg < 0:
             raise UsageError(
                 f'reading: memory must be at least 1, exploration a probability, jitter_deg and warmup_kimg not negative; found {self.memory}, '
@@ -74,6 +81,10 @@ class Readings:
         index = (stream.uniform('reading/which', device=device) * written.clamp(max=self.capacity)).long()
         return self.codes[rows, index], written
 
+    def kept(self, number: int) -> Tensor:
+        """Codes [K, 3] of one class, in no order that means anything."""
+        return self.codes[number, : min(int(self.written[number]), self.capacity)]
+
     def state_dict(self) -> dict[str, Tensor]:
         return {'codes': self.codes.clone(), 'written': self.written.clone()}
 
@@ -94,6 +105,7 @@ class ReadConditions:
     law: LawConfig  # where nothing is known
     readings: Readings
     explores: bool = True
+    arranged: ArrangedPhotographs | None = None  # what likeness found
 
     @property
     def rig(self) -> Rig:
@@ -102,7 +114,7 @@ class ReadConditions:
 
     def believed(self) -> 'ReadConditions':
         """The same law without jitter and exploration."""
-        return ReadConditions(self.classes, self.law, self.readings, explores=False)
+        return replace(self, explores=False)
 
     def sample(self, stream: Stream, device: torch.device) -> Conditions:
         classes = None if self.classes is None else self.classes[stream.integers('conditions/index', len(self.classes))].to(device)
@@ -121,5 +133,9 @@ class ReadConditions:
             yaw = yaw + jitter * stream.normal('reading/yaw', device=device)
             pitch = pitch + jitter / 2 * stream.normal('reading/pitch', device=device)
             code = rig.code(yaw, pitch)
-            unknown = unknown | stream.bernoulli('reading/explores', config.exploration, device=device)
+            exploring = stream.bernoulli('reading/explores', config.exploration, device=device)
+            if config.explores == 'arrangement' and self.arranged is not None:
+                found, known = self.arranged.draw_code(stream, classes, device)
+                anywhere = torch.where((exploring & known)[:, None], found, anywhere)
+            unknown = unknown | exploring
         return rig.camera(torch.where(unknown[:, None], anywhere, code))

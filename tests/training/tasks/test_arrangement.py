@@ -89,7 +89,7 @@ def test_large_pictures_are_looked_at_in_small() -> None:
 
 def test_few_photographs_and_photographs_without_sides_are_refused() -> None:
     image, _ = photographs('car')
-    with pytest.raises(DataError, match='199 photographs are too few to be arranged by likeness, which takes 200'):
+    with pytest.raises(DataError, match='fewer than 200 photographs'):
         arranged(image[:199], Rig())
     half = image[:300, :, :, :16]
     symmetric = torch.cat([half, half.flip(3)], dim=3)
@@ -117,8 +117,21 @@ def test_classes_are_arranged_on_their_own_and_the_others_named() -> None:
     assert found.images.dtype == torch.uint8 and torch.allclose(found.codes[:, :2].norm(dim=1), torch.ones(len(found.codes)))
     few = open_dataset('synthetic:car?poses=wide&background=white&resolution=32&count=30&seed=3')
     assert arrange(few, False, FEWEST, Rig(), seed=0)[0] is None
-    assert '30 photographs' in arrange(few, False, FEWEST, Rig(), seed=0)[1][0]
+    (line,) = arrange(few, False, FEWEST, Rig(), seed=0)[1]
+    assert f'fewer than {FEWEST} photographs' in line and line.endswith(': photographs.')
     assert all('car' in line or 'boat' in line for line in said)
+
+
+def test_what_is_unsure_is_said_once_for_all_classes_and_left_out_where_one_asks_for_more() -> None:
+    data = open_dataset(f'synthetic:car,head,dog?poses=wide&background=white&resolution=32&count={4 * FEWEST}&seed=3')
+    shares = [arranged(torch.from_numpy(np.stack([data[int(i)].image for i in np.flatnonzero(data.classes() == number)])).float() / 127.5 - 1, Rig()).sense_share
+              for number in range(3)]  # fmt: skip
+    unsure = {name for name, share in zip(data.class_names, shares, strict=True) if share < SURE}
+    assert unsure and max(shares) >= SURE, 'this test needs both kinds'
+    for sure, left_out in ((0.5, set()), (SURE, unsure)):
+        found, (line,) = arrange(data, True, 10**6, Rig(), 0, sure)
+        assert {name for number, name in enumerate(data.class_names) if (found.classes == number).any()} == set(data.class_names) - left_out
+        assert all(name in line for name in unsure) and ('reversed' in line) == (not left_out)
 
 
 def test_the_lesson_fits_into_memory_and_keeps_its_codes() -> None:

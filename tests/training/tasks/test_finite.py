@@ -65,10 +65,10 @@ def test_learner_and_readers(law: str, seed: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('law', LAWS)
 @pytest.mark.parametrize('seed', range(20))
-def test_learner_and_readers_for_long(seed: int) -> None:
-    """Every law under four seeds."""
-    play(list(LAWS)[seed % len(LAWS)], seed, steps=2000, learning_rate=0.01)
+def test_learner_and_readers_for_long(law: str, seed: int) -> None:
+    play(law, seed, steps=2000, learning_rate=0.01)
 
 
 @pytest.mark.slow

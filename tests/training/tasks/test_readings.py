@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch_utils.rng import Stream
 from training.cameras.distributions import UniformBand, Wide
 from training.cameras.orbit import angles_of
 from training.cameras.rig import rig_of
+from training.tasks.arrangement import ArrangedPhotographs
 from training.tasks.readings import LEAST_MEMORY, ReadConditions, ReadingConfig, Readings
 
 CPU = torch.device('cpu')
@@ -110,6 +112,36 @@ def test_training_jitters_and_explores_and_belief_does_not() -> None:
     assert abs(far.double().mean() / (0.25 * 140 / 180) - 1) < 0.15
     near = trained[trained.abs() < 24]
     assert 6.5 < float(near.std()) < 9.0
+
+
+def test_a_class_that_likeness_arranged_is_explored_where_likeness_saw_cameras() -> None:
+    """Readings say 0 degrees; likeness saw class 1 at 60 and class 2 at -60 and 120, and did not arrange class 0."""
+    config = ReadingConfig(memory=600, exploration=0.25, jitter_deg=0.0, warmup_kimg=0.0, explores='arrangement')
+    rig = rig_of(LAW)
+    found = torch.deg2rad(torch.tensor([60.0, -60.0, 120.0]))
+    arranged = ArrangedPhotographs(rig.code(found, torch.zeros(3)), torch.tensor([1, 2, 2]), torch.empty(0), torch.empty(0))
+    conditions = replace(conditions_with(0.0, None, config, 0), arranged=arranged)
+    conditions.readings.codes, conditions.readings.written = conditions.readings.codes.repeat(3, 1, 1), conditions.readings.written.repeat(3)
+    classes = torch.tensor([0, 1, 2]).repeat(4000)
+    yaw = yaw_deg(conditions, classes, 12000)
+    for number, places in ((1, [60.0]), (2, [-60.0, 120.0])):
+        of_class = yaw[classes == number]
+        shares = [float(((of_class - place).abs() < 1e-2).double().mean()) for place in (0.0, *places)]
+        assert shares == pytest.approx([0.75] + [0.25 / len(places)] * len(places), abs=0.03)
+    law = torch.rad2deg(angles_of(LAW.sample(stream(12000), CPU), LAW.target)[0])[classes == 0]
+    explored = yaw[classes == 0].abs() > 1e-2
+    assert 0.2 < float(explored.double().mean()) < 0.3
+    torch.testing.assert_close(yaw[classes == 0][explored], law[explored], rtol=0, atol=1e-2)
+    assert (yaw_deg(conditions.believed(), classes, 12000).abs() < 1e-2).all(), 'belief explores nothing'
+
+
+def test_without_classes_everything_was_arranged_together() -> None:
+    rig = rig_of(LAW)
+    arranged = ArrangedPhotographs(rig.code(torch.arange(5.0) / 5, torch.zeros(5)), None, torch.empty(0), torch.empty(0))
+    code, known = arranged.draw_code(stream(2000), None, CPU)
+    assert known.all()
+    counts = (code[:, None] == arranged.codes).all(dim=2).double().mean(dim=0)
+    assert counts.sum() == pytest.approx(1) and (counts - 0.2).abs().max() < 0.04
 
 
 def test_jitter_stays_within_the_pitches_of_the_rig() -> None:
