@@ -68,7 +68,7 @@ def build(config: TrainingConfig, world: World | None = None) -> Built:
         config=config,
         dataset=dataset,
         class_names=tuple(dataset.class_names) if config.generator.num_classes else (),
-        loader=Loader(dataset, config.loop.seed, LoaderConfig(mirror=config.data.mirror)),
+        loader=Loader(dataset, config.loop.seed, LoaderConfig(mirror=config.data.mirror, alike=config.discriminator.views_together)),
         task=task,
         conditions=conditions,
         example_cameras=conditions.labels if isinstance(conditions, LabelledConditions) else None,

@@ -19,10 +19,15 @@ from training.data.order import indices_at
 
 @dataclass(frozen=True, slots=True)
 class LoaderConfig:
-    """`mirror`: flip each image, with its camera, with probability 1/2. `cache_bytes`: sets whose pixels fit are kept decoded in memory."""
+    """`mirror`: flip each image, with its camera, with probability 1/2. `cache_bytes`: sets whose pixels fit are kept decoded in memory.
+
+    `alike`: in every run of so many positions the images after the first are any others of its class, for a discriminator that answers for all of
+    them together; each class stays as frequent as it is. Without classes, and with 1, each image is its own.
+    """
 
     mirror: bool = False
     cache_bytes: int = 2 << 30
+    alike: int = 1
 
 
 def make_batch(items: Sequence[Item], indices: np.ndarray, flips: np.ndarray | None = None) -> Batch:
@@ -80,6 +85,9 @@ class Loader:
         self._decoded = np.zeros(len(dataset), dtype=bool)
         self._classes = dataset.classes() if dataset.num_classes else None
         self._cameras = dataset.cameras() if dataset.has_cameras else None
+        if self._classes is not None and config.alike > 1:
+            self._by_class = np.argsort(self._classes, kind='stable')
+            self._sorted = self._classes[self._by_class]
 
     def item(self, index: int) -> Item:
         """Item `index` of the set; its pixels stay in memory after the first time if those of the whole set fit."""
@@ -100,8 +108,18 @@ class Loader:
         A rank asks for its own rows; together the ranks see what one rank alone would see.
         """
         positions = nimg + np.asarray(rows, dtype=np.int64)
-        indices = indices_at(self.seed, positions, len(self.dataset))
+        indices = self._indices(positions)
         return make_batch([self.item(int(i)) for i in indices], indices, self._flips(positions))
+
+    def _indices(self, positions: np.ndarray) -> np.ndarray:
+        alike = self.config.alike
+        if self._classes is None or alike == 1:
+            return indices_at(self.seed, positions, len(self.dataset))
+        first = indices_at(self.seed, positions // alike * alike, len(self.dataset))
+        start, end = (np.searchsorted(self._sorted, self._classes[first], side=side) for side in ('left', 'right'))
+        stream = Stream(seed=self.seed, step=0, phase='data', rows=tuple(int(p) for p in positions))
+        another = self._by_class[np.minimum(start + (stream.uniform('alike').cpu().numpy() * (end - start)).astype(np.int64), end - 1)]
+        return np.where(positions % alike == 0, first, another)
 
     def _flips(self, positions: np.ndarray) -> np.ndarray | None:
         if not self.config.mirror:
