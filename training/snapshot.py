@@ -89,12 +89,13 @@ def save_snapshot(
 ) -> None:
     """Write the file atomically.
 
-    example_cameras [K, 25]: of the training data, when the model learned from labelled cameras (the first 256 are kept); of the read law,
+    example_cameras [K, 25]: of the training data, when the model learned from labelled cameras (256 of them, evenly, are kept); of the read law,
     when it was read (`examples_of`), with classes together with camera_classes [K].
     """
     tensors = {'G_ema': generator.state_dict(), 'D': discriminator.state_dict()}
     if example_cameras is not None:
-        tensors['cameras'] = example_cameras[:EXAMPLE_CAMERAS] if snapshot.config.reading is None else example_cameras
+        evenly = torch.linspace(0, len(example_cameras) - 1, min(EXAMPLE_CAMERAS, len(example_cameras))).round().long()  # a set may have an order
+        tensors['cameras'] = example_cameras[evenly] if snapshot.config.reading is None else example_cameras
     if camera_classes is not None:
         tensors['camera_classes'] = camera_classes
     extra = {'format': FORMAT, 'kimg': snapshot.kimg, 'class_names': list(snapshot.class_names)}

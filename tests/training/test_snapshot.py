@@ -119,6 +119,16 @@ def test_a_file_without_the_examples_has_the_law_that_was_explored(weights: Path
     assert torch.histc(yaws_deg(asked.camera), 6, -180, 180).min() > 10
 
 
+def test_examples_of_labelled_cameras_are_taken_from_the_whole_set(tmp_path: Path) -> None:
+    """A set that is sorted, say by class, has other cameras at its end."""
+    built = build(full_config())
+    labels = torch.arange(1000.0)[:, None].expand(1000, 25)
+    path = tmp_path / 'network-snapshot-000001.safetensors'
+    save_snapshot(path, built.task.generator, built.task.discriminator, Snapshot(built.config, 1.0, (), None), labels)
+    kept = safetensors.torch.load_file(path)['cameras'][:, 0]
+    assert len(kept) == 256 and kept[0] == 0 and kept[-1] == 999 and kept.diff().max() <= 5
+
+
 def test_a_file_from_before_a_setting_has_its_default(tmp_path: Path) -> None:
     built = build(tiny_config())
     path = tmp_path / 'network-snapshot-000001.safetensors'

@@ -13,5 +13,6 @@ def gradient_penalty(logits: Tensor, images: Sequence[Tensor]) -> Tensor:
     One backward pass serves the whole batch because logit n depends on image n; the minibatch-std channel couples samples
     weakly, and as in the published implementations that coupling is counted in.
     """
-    gradients = torch.autograd.grad(logits.sum(), list(images), create_graph=True)
+    once = list({id(image): image for image in images}.values())  # a picture that is also its own raw one counts once
+    gradients = torch.autograd.grad(logits.sum(), once, create_graph=True)
     return sum(gradient.square().sum(dim=(1, 2, 3)) for gradient in gradients)

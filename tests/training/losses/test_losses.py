@@ -31,6 +31,7 @@ def test_r1_of_a_linear_discriminator_is_the_square_of_its_weights() -> None:
     logits = (image * weight).sum(dim=(1, 2, 3)) + 2 * raw.sum(dim=(1, 2, 3))
     torch.testing.assert_close(gradient_penalty(logits, [image]), weight.square().sum().expand(5))
     torch.testing.assert_close(gradient_penalty(logits, [image, raw]), (weight.square().sum() + 4 * raw[0].numel()).expand(5))
+    torch.testing.assert_close(gradient_penalty(logits, [image, image]), weight.square().sum().expand(5), msg='it was seen as its own raw picture')
 
 
 def test_r1_can_be_differentiated_again() -> None:
