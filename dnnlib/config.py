@@ -49,9 +49,9 @@ def override(config: Any, assignments: Sequence[str]) -> Any:
     """Return `config` with assignments such as 'gan.r1_gamma=5', 'radiance.hidden=64,64' or 'superres=none' applied; the last one wins.
 
     The text is read as the field's annotation says. 'superres=on' switches a group on with its defaults; 'cameras.kind=Sphere' takes another
-    member of a union, which keeps the settings that both have and has its defaults elsewhere. Raises UsageError for a name that does not exist, a text that does not fit, or values
-    that the dataclass refuses. All assignments to one dataclass are applied before it checks itself, so values that belong together can
-    change together.
+    member of a union, which keeps the settings that both have and has its defaults elsewhere. All assignments to one dataclass are applied
+    before it checks itself, so values that belong together can change together. Raises UsageError for a name that does not exist, a text that
+    does not fit, or values that the dataclass refuses.
     """
     parsed = []
     for assignment in assignments:

@@ -228,11 +228,12 @@ def arrange(
         yaw, share = found[number]
         if isinstance(yaw, str):
             said.setdefault(f'{yaw}; {UNTAUGHT}', []).append(names[number])
-        elif share < SURE:
+            continue
+        if share >= sure:
+            believed.append(number)
+        if share < SURE:
             consequence = UNTAUGHT if share < sure else 'it may come out reversed'
             said.setdefault(f'the sense of rotation is unsure; {consequence}', []).append(f'{names[number]} ({share:.0%} agree)')
-        if not isinstance(yaw, str) and share >= sure:
-            believed.append(number)
     sentences = [f'{what}: {_listed(of_whom)}.' for what, of_whom in said.items()]
     if not believed:
         return None, sentences
