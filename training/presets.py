@@ -13,7 +13,7 @@ from training.networks.discriminator import DiscriminatorConfig
 from training.networks.generator3d import GeneratorConfig
 from training.networks.mapping import MappingConfig
 from training.networks.pose import PoseLearnerConfig, PoseReaderConfig
-from training.networks.radiance import OutsidePrior, RadianceConfig
+from training.networks.radiance import CorePrior, OutsidePrior, RadianceConfig
 from training.networks.superres import SuperresConfig
 from training.networks.synthesis import SynthesisConfig
 from training.rendering.renderer import RenderingConfig
@@ -209,7 +209,7 @@ def _photos_unposed() -> TrainingConfig:
         generator=replace(
             base.generator,
             backdrop=BackdropConfig(),
-            radiance=replace(base.generator.radiance, outside=OutsidePrior(strength=20.0, radius=0.6)),
+            radiance=replace(base.generator.radiance, outside=OutsidePrior(strength=20.0, radius=0.6), core=CorePrior()),
             rendering=replace(read.generator.rendering, background='black'),
         ),
         discriminator=replace(base.discriminator, conditions_on_pose=True, pose=read.discriminator.pose),

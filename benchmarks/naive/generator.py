@@ -113,7 +113,7 @@ class Decoder(nn.Module):
         super().__init__()
         widths = [channels, *config.hidden, 1 + config.features]
         self.layers = nn.ModuleList(Dense(a, b, lr_multiplier=config.lr_multiplier) for a, b in pairwise(widths))
-        self.outside = config.outside
+        self.outside, self.core = config.outside, config.core
 
     def forward(self, x: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         for layer in self.layers[:-1]:
@@ -122,6 +122,8 @@ class Decoder(nn.Module):
         density, colours = x[..., :1], torch.sigmoid(x[..., 1:]) * 1.002 - 0.001
         if self.outside is not None:
             density = density - self.outside.strength * F.relu(points.norm(dim=-1, keepdim=True) - self.outside.radius)
+        if self.core is not None:
+            density = density + self.core.strength * F.relu(self.core.radius - points.norm(dim=-1, keepdim=True))
         return density, colours
 
 

@@ -15,7 +15,7 @@ class TriplaneField:
 
     planes [N, P, C, H, W]; axes [P, 2, 3] (see sample_planes); weights, biases and activation of decode_planes, output 0 being the density,
     the others sigmoid colours widened to [-0.001, 1.001]. The planes span the box of side `box_side` (world units) around the origin. Raw
-    density loses `outside_strength * relu(|p| - outside_radius)`.
+    density loses `outside_strength * relu(|p| - outside_radius)` and wins `core_strength * relu(core_radius - |p|)`.
     """
 
     planes: Tensor
@@ -26,6 +26,8 @@ class TriplaneField:
     activation: str = 'softplus'
     outside_strength: float = 0.0
     outside_radius: float = 0.0
+    core_strength: float = 0.0
+    core_radius: float = 0.0
     backend: str = 'auto'
 
     def __call__(self, points: Tensor, directions: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -38,7 +40,7 @@ class TriplaneField:
     def finish(self, raw: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """Raw outputs [N, M, 1 + F] of the decoder -> raw density and features."""
         density, features = raw.split([1, raw.shape[-1] - 1], dim=-1)
-        if self.outside_strength:
+        if self.outside_strength or self.core_strength:
             distance = torch.linalg.vector_norm(points, dim=-1, keepdim=True)
-            density = density - self.outside_strength * (distance - self.outside_radius).relu()
+            density = density - self.outside_strength * (distance - self.outside_radius).relu() + self.core_strength * (self.core_radius - distance).relu()
         return density, features.sigmoid() * 1.002 - 0.001

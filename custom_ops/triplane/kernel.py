@@ -108,7 +108,7 @@ def render_planes(
     features, depth, opacity, depths = torch.ops.unposed.render_planes(
         field.planes, field.axes, _packed(field.weights, field.biases), origins, directions, near[..., 0], far[..., 0], u_coarse, u_fine,
         noise, _widths(field.planes, field.weights), samples, field.activation, field.box_side, field.outside_strength, field.outside_radius,
-        rule.density_shift, rule.density_scale, rule.quadrature == 'cells', rule.depth == 'median', rule.released,
+        field.core_strength, field.core_radius, rule.density_shift, rule.density_scale, rule.quadrature == 'cells', rule.depth == 'median', rule.released,
     )  # fmt: skip
     return RayResult(features, depth[..., None], opacity[..., None], depths)
 
@@ -168,7 +168,7 @@ class _Rendering:
 
     def __init__(
         self, planes, axes, decoder, origins, directions, near, far, u_coarse, u_fine, noise, widths, samples, activation, box_side,
-        outside_strength, outside_radius, shift, scale, cells, median, released,
+        outside_strength, outside_radius, core_strength, core_radius, shift, scale, cells, median, released,
     ):  # fmt: skip
         self.planes = _channels_innermost(planes.detach())
         self.widths = widths
@@ -183,6 +183,7 @@ class _Rendering:
         call.rays = origins.shape[1]
         call.coarse, call.fine = samples, 0 if u_fine is None else u_fine.shape[-1]
         call.box_side, call.outside_strength, call.outside_radius = box_side, outside_strength, outside_radius
+        call.core_strength, call.core_radius = core_strength, core_radius
         call.density_shift, call.density_scale = shift, scale
         call.cells, call.median, call.released = cells, median, released
         side = int(call.rays**0.5)
@@ -266,7 +267,7 @@ def _decode_backward(grad, wants_points, planes, points, axes, decoder, widths, 
 _RENDERING = (
     'Tensor planes, Tensor axes, Tensor decoder, Tensor origins, Tensor directions, Tensor near, Tensor far, Tensor? u_coarse, '
     'Tensor? u_fine, Tensor? noise, int[] widths, int samples, str activation, float box_side, float outside_strength, '
-    'float outside_radius, float density_shift, float density_scale, bool cells, bool median, bool released'
+    'float outside_radius, float core_strength, float core_radius, float density_shift, float density_scale, bool cells, bool median, bool released'
 )
 _QUERY = 'Tensor planes, Tensor points, Tensor axes, Tensor decoder, int[] widths, str activation'
 _library = torch.library.Library('unposed', 'FRAGMENT')

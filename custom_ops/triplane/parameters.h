@@ -45,6 +45,8 @@ struct Call {
     float density_scale;
     float outside_strength;  // raw density loses strength * relu(|p| - radius)
     float outside_radius;
+    float core_strength;     // and wins strength * relu(radius - |p|)
+    float core_radius;
 
     int32_t plane_count, channels, height, width;
     int32_t layers;

@@ -20,7 +20,8 @@ class Call(ctypes.Structure):
         + [(name, ctypes.c_int64) for name in (
             'image_stride', 'plane_stride', 'row_stride', 'pixel_stride', 'grad_planes_size', 'images', 'rays',
         )]
-        + [(name, ctypes.c_float) for name in ('box_side', 'density_shift', 'density_scale', 'outside_strength', 'outside_radius')]
+        + [(name, ctypes.c_float) for name in ('box_side', 'density_shift', 'density_scale')]
+        + [(name, ctypes.c_float) for name in ('outside_strength', 'outside_radius', 'core_strength', 'core_radius')]
         + [(name, ctypes.c_int32) for name in ('plane_count', 'channels', 'height', 'width', 'layers')]
         + [('widths', ctypes.c_int32 * (MOST_LAYERS + 1))]
         + [(name, ctypes.c_int32) for name in (

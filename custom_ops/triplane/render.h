@@ -92,13 +92,18 @@ OUTLINED void look_up(const Call& call, const Packet& packet, Scratch& scratch, 
     Lanes::sync();
 }
 
-// Raw density: what the decoder said, less the prior outside, plus noise.
+INLINE bool has_priors(const Call& call) { return call.outside_strength != 0.0f || call.core_strength != 0.0f; }
+
+// Raw density: what the decoder said, less the prior outside, and more of it in the core.
 OUTLINED void adjust_density(const Call& call, const Packet& packet, const Scratch& scratch, Pass pass, int from, int samples) {
     float* raw = scratch.outputs + pass.begin + from;
-    if (call.outside_strength != 0.0f) {
+    if (has_priors(call)) {
+        F none = Lanes::all(0.0f);
         for (int k = 0; k < samples; k += Lanes::WIDTH) {
-            F beyond = distance_from_centre(samples_at(call, packet, scratch, pass, from + k).point()) - call.outside_radius;
-            Lanes::store(raw + k, Lanes::load(raw + k) - Lanes::max(Lanes::all(0.0f), beyond) * call.outside_strength);
+            F distance = distance_from_centre(samples_at(call, packet, scratch, pass, from + k).point());
+            F lost = Lanes::max(none, distance - call.outside_radius) * call.outside_strength;
+            F won = Lanes::max(none, Lanes::all(call.core_radius) - distance) * call.core_strength;
+            Lanes::store(raw + k, Lanes::load(raw + k) - lost + won);
         }
     }
 }
@@ -312,10 +317,11 @@ OUTLINED void span_backward(const Call& call, const Packet& packet, Scratch& scr
         if (wants_points) {
             Lanes::sync();
             Point grad = gradient_of_point(call, point, scratch);
-            if (call.outside_strength != 0.0f) {
+            if (has_priors(call)) {
                 F distance = distance_from_centre(point), none = Lanes::all(0.0f);
-                F slope = Lanes::load(scratch.outputs + from + k) * -call.outside_strength / Lanes::max(Lanes::all(1e-20f), distance);
-                slope = Lanes::select(distance > Lanes::all(call.outside_radius), slope, none);
+                F slope = Lanes::select(distance > Lanes::all(call.outside_radius), Lanes::all(-call.outside_strength), none);
+                slope = slope + Lanes::select(Lanes::all(call.core_radius) > distance, Lanes::all(-call.core_strength), none);
+                slope = Lanes::load(scratch.outputs + from + k) * slope / Lanes::max(Lanes::all(1e-20f), distance);
                 grad = {grad.x + slope * point.x, grad.y + slope * point.y, grad.z + slope * point.z};
             }
             Lanes::store(scratch.grad_position + from + k, grad.x);

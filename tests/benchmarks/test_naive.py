@@ -20,7 +20,7 @@ from training.losses.gradient_penalty import gradient_penalty
 from training.networks.discriminator import Discriminator, DiscriminatorConfig
 from training.networks.generator3d import Generator3D, GeneratorConfig
 from training.networks.mapping import MappingConfig
-from training.networks.radiance import OutsidePrior, RadianceConfig
+from training.networks.radiance import CorePrior, OutsidePrior, RadianceConfig
 from training.networks.superres import SuperresConfig
 from training.networks.synthesis import SynthesisConfig
 from training.rendering.planes import PLANE_AXES
@@ -50,7 +50,7 @@ def generators(rendering_config: RenderingConfig = TWO_PASSES, **changes) -> tup
     config = GeneratorConfig(
         z_dim=12, w_dim=16, num_classes=5, conditions_on_camera=True, image_resolution=16, render_resolution=8,
         synthesis=SynthesisConfig(plane_resolution=16, plane_channels=4, channel_base=128, channel_max=16, clamp=2.0),
-        radiance=RadianceConfig(hidden=(12, 9), features=6, outside=OutsidePrior()),
+        radiance=RadianceConfig(hidden=(12, 9), features=6, outside=OutsidePrior(), core=CorePrior()),
         rendering=rendering_config,
         superres=SuperresConfig(channels=(8, 6)),
     )

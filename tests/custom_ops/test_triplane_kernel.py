@@ -38,6 +38,7 @@ class Case:
     activation: str = 'softplus'
     rule: LightRule = field(default_factory=lambda: LightRule(density_scale=8.0))
     outside: float = 0.0
+    core: float = 0.0
     noise: bool = False
     jitter: bool = True
 
@@ -46,9 +47,9 @@ CASES = {
     'demo': Case(rule=LightRule(density_scale=8.0, quadrature='cells'), outside=6.0),
     'EG3D': Case(images=1, channels=32, hidden=(64,), features=32, coarse=48, fine=48, rays=9, rule=LightRule(rule='EG3D_2022')),
     'no hidden layer, no jitter': Case(hidden=(), jitter=False, coarse=5),
-    'deep, odd sizes': Case(channels=13, hidden=(24, 20, 7, 9), features=5, coarse=12, fine=13, noise=True, outside=4.0),
+    'deep, odd sizes': Case(channels=13, hidden=(24, 20, 7, 9), features=5, coarse=12, fine=13, noise=True, outside=4.0, core=5.0),
     'bi-plane, median': Case(planes=2, rule=LightRule(density_scale=8.0, depth='median'), coarse=20, fine=9, activation='lrelu'),
-    'cells, median, relu': Case(rule=LightRule(density_scale=3.0, quadrature='cells', depth='median'), activation='relu', channels=4),
+    'cells, median, relu': Case(rule=LightRule(density_scale=3.0, quadrature='cells', depth='median'), activation='relu', channels=4, core=7.0),
     'many samples': Case(images=1, coarse=100, fine=70, rays=5, features=4),
     'walks in tiles': Case(images=1, coarse=64, fine=64, rays=256, features=3, texels=5),
     'nothing there': Case(rule=LightRule(density_shift=60.0), coarse=8),
@@ -68,7 +69,7 @@ class Problem:
         layers = len(self.case.hidden) + 1
         axes = AXES[: self.case.planes].to(leaves[0])
         weights, biases = leaves[1 : 1 + layers], leaves[1 + layers : 1 + 2 * layers]
-        return TriplaneField(leaves[0], axes, weights, biases, 1.8, self.case.activation, self.case.outside, 0.5)
+        return TriplaneField(leaves[0], axes, weights, biases, 1.8, self.case.activation, self.case.outside, 0.5, self.case.core, 0.4)
 
     def results(self, backend: str, dtype: torch.dtype) -> dict[str, Tensor]:
         """Outputs and gradients of a fixed mixture of them."""
@@ -345,7 +346,7 @@ def test_registration() -> None:
     widths = [case.channels, *case.hidden, 1 + case.features]
     decoder = torch.cat([part for w, b in zip(planes_field.weights, planes_field.biases) for part in (w.t().reshape(-1), b)]).detach().requires_grad_()
     origins, directions, near, far = given.leaves[-4:]
-    rest = (widths, case.coarse, 'softplus', 1.8, 4.0, 0.5, 1.0, 8.0, False, False, False)
+    rest = (widths, case.coarse, 'softplus', 1.8, 4.0, 0.5, 5.0, 0.4, 1.0, 8.0, False, False, False)
     check_registration(
         'render_planes',
         (

@@ -20,11 +20,20 @@ class OutsidePrior:
 
 
 @dataclass(frozen=True, slots=True)
+class CorePrior:
+    """Matter in the middle, where photographers aim: strength * relu(radius - |p|) is added to the raw density at p (radius in world units)."""
+
+    strength: float = 20.0
+    radius: float = 0.35
+
+
+@dataclass(frozen=True, slots=True)
 class RadianceConfig:
     hidden: tuple[int, ...] = (64,)  # widths of the softplus layers; two or more for the deeper decoder of arXiv 2402.00225
     features: int = 32  # rendered features, the first three of which are the raw picture; 3 where there is no super-resolution
     lr_multiplier: float = 1.0
     outside: OutsidePrior | None = None
+    core: CorePrior | None = None
 
     def __post_init__(self) -> None:
         if not self.hidden or min(self.hidden) < 1 or self.features < 3:
@@ -44,14 +53,14 @@ class Radiance(nn.Module):
         self.layers = nn.ModuleList(
             Dense(a, b, lr_multiplier=config.lr_multiplier) for a, b in pairwise(widths)
         )
-        self.outside = config.outside
+        self.outside, self.core = config.outside or OutsidePrior(strength=0.0), config.core or CorePrior(strength=0.0)
         self.register_buffer('axes', PLANE_AXES[axes].clone(), persistent=False)
 
     def field(self, planes: Tensor, box_side: float) -> TriplaneField:
         """The field of these planes, which span the box of side `box_side` (world units) around the world origin."""
         weights, biases = zip(*(layer.effective() for layer in self.layers), strict=True)
-        outside = self.outside or OutsidePrior(strength=0.0)
-        return TriplaneField(planes, self.axes, weights, biases, box_side, 'softplus', outside.strength, outside.radius)
+        priors = (self.outside.strength, self.outside.radius, self.core.strength, self.core.radius)
+        return TriplaneField(planes, self.axes, weights, biases, box_side, 'softplus', *priors)
 
     def forward(self, planes: Tensor, points: Tensor, box_side: float) -> tuple[Tensor, Tensor]:
         """`points` are in world units."""

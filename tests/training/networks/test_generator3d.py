@@ -8,7 +8,7 @@ import torch
 from dnnlib.errors import UsageError
 from torch_utils.rng import Stream
 from training.networks.generator3d import Generator3D
-from training.networks.radiance import OutsidePrior
+from training.networks.radiance import CorePrior, OutsidePrior
 from training.networks.superres import SuperresConfig
 
 
@@ -131,6 +131,18 @@ def test_the_outside_prior_lowers_the_density_beyond_its_radius(generator_config
     points[:, 1, 0], points[:, 2, 1] = 0.4, -0.7
     difference = net.density(planes, points) - plain.density(planes, points)
     torch.testing.assert_close(difference[0, :, 0], torch.tensor([0.0, 0.0, -6 * 0.2]), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_core_prior_raises_the_density_within_its_radius(generator_config, latents, cameras):
+    plain = Generator3D(generator_config)
+    net = Generator3D(replace(generator_config, radiance=replace(generator_config.radiance, core=CorePrior(strength=20.0, radius=0.3))))
+    net.load_state_dict(plain.state_dict())
+    planes = net.planes(net.mapping(*latents, cameras))
+    points = torch.zeros(3, 3, 3)
+    points[:, 1, 0], points[:, 2, 1] = 0.2, -0.4
+    difference = net.density(planes, points) - plain.density(planes, points)
+    torch.testing.assert_close(difference[0, :, 0], torch.tensor([6.0, 2.0, 0.0]), rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
