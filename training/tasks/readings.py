@@ -35,6 +35,8 @@ class ReadingConfig:
     warmup_kimg: float = 2.0  # readings before the first is used
     arranged: int = 0  # photographs of each class that are arranged by likeness before training (arrangement.py); they are its first readings
     sure: float = 0.5  # a class whose pictures agree on the sense of rotation less than this is left unarranged
+    # Cameras of a class that is not arranged: read all the same, or those of the law `cameras` for good.
+    unarranged: Literal['read', 'law'] = 'read'
 
     def __post_init__(self) -> None:
         if self.arranged < 0:
@@ -127,6 +129,11 @@ class ReadConditions:
         code, written = self.readings.draw(stream, classes, device)
         least = config.warmup_kimg * 1000 / len(self.readings.written) if self.explores else 1
         unknown = written < max(least, 1)
+        found, is_arranged = code, torch.zeros_like(unknown)
+        if self.arranged is not None:
+            found, is_arranged = self.arranged.draw_code(stream, classes, device)
+        if config.unarranged == 'law':
+            unknown = unknown | ~is_arranged
         if self.explores:
             yaw, pitch = rig.angles(code)
             jitter = math.radians(config.jitter_deg)
@@ -134,8 +141,7 @@ class ReadConditions:
             pitch = pitch + jitter / 2 * stream.normal('reading/pitch', device=device)
             code = rig.code(yaw, pitch)
             exploring = stream.bernoulli('reading/explores', config.exploration, device=device)
-            if config.explores == 'arrangement' and self.arranged is not None:
-                found, known = self.arranged.draw_code(stream, classes, device)
-                anywhere = torch.where((exploring & known)[:, None], found, anywhere)
+            if config.explores == 'arrangement':
+                anywhere = torch.where((exploring & is_arranged)[:, None], found, anywhere)
             unknown = unknown | exploring
         return rig.camera(torch.where(unknown[:, None], anywhere, code))

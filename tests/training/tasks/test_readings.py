@@ -135,6 +135,23 @@ def test_a_class_that_likeness_arranged_is_explored_where_likeness_saw_cameras()
     assert (yaw_deg(conditions.believed(), classes, 12000).abs() < 1e-2).all(), 'belief explores nothing'
 
 
+def test_a_class_that_likeness_did_not_arrange_may_be_left_to_the_law() -> None:
+    """All classes are read at 40 degrees; likeness arranged the first alone."""
+    rig = rig_of(LAW)
+    arranged = ArrangedPhotographs(rig.code(torch.zeros(4), torch.zeros(4)), torch.zeros(4, dtype=torch.int64), torch.empty(0), torch.empty(0))
+    classes = torch.tensor([0, 1]).repeat(2000)
+    law = torch.rad2deg(angles_of(LAW.sample(stream(4000), CPU), LAW.target)[0])
+    for way, found, by_law in (('read', arranged, ()), ('law', arranged, (1,)), ('law', None, (0, 1))):
+        config = ReadingConfig(memory=600, exploration=0.0, jitter_deg=0.0, warmup_kimg=0.0, unarranged=way)
+        conditions = replace(conditions_with(40.0, None, config, 0), arranged=found)
+        conditions.readings.codes, conditions.readings.written = conditions.readings.codes.repeat(2, 1, 1), conditions.readings.written.repeat(2)
+        for source in (conditions, conditions.believed()):
+            yaw = yaw_deg(source, classes)
+            for number in (0, 1):
+                of_class, expected = yaw[classes == number], law[classes == number] if number in by_law else torch.full((2000,), 40.0)
+                torch.testing.assert_close(of_class, expected, rtol=0, atol=1e-2)
+
+
 def test_without_classes_everything_was_arranged_together() -> None:
     rig = rig_of(LAW)
     arranged = ArrangedPhotographs(rig.code(torch.arange(5.0) / 5, torch.zeros(5)), None, torch.empty(0), torch.empty(0))
