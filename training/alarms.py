@@ -163,7 +163,7 @@ ALARMS: tuple[Alarm, ...] = (
     Alarm(
         'law-shrinks', 'law_kept', 'share of the spread of yaws in which likeness arranged a class', 'below', _at_least(0.5),
         'its photographs are read as taken from ever fewer sides',
-        'If it stays, start again with a longer gan.pose_arranged_hold_kimg, or with reading.explores=arrangement.', False,
+        'If it stays, start again with a longer gan.pose_arranged_hold_kimg, or with reading.law=arranged.', False,
     ),
     Alarm(
         'margin', 'margin', 'logit of real minus generated images', 'outside', lambda reference: (-8.0, 8.0), 'training is diverging', _CALMER, False

@@ -234,11 +234,12 @@ def pose_spread_deg(camera: Camera) -> float:
 
 
 def law_kept(conditions: ConditionSource) -> float:
-    """How much of the spread of yaws that likeness found a class's readings still have; of the class that kept least. NaN where nothing was arranged.
+    """How much of the spread of yaws that likeness found a class's readings still have; of the class that kept least. NaN where nothing was
+    arranged, or where readings are no law.
 
     Spreads are circular standard deviations and count up to 75 degrees: beyond, views come from nearly all around, and the number runs to infinity.
     """
-    if not isinstance(conditions, ReadConditions) or conditions.arranged is None:
+    if not isinstance(conditions, ReadConditions) or conditions.arranged is None or conditions.keeps_arranged:
         return NOT_MEASURED
     found, classes = conditions.arranged.codes, conditions.arranged.classes
     numbers = [0] if classes is None else classes.unique().tolist()

@@ -203,7 +203,7 @@ def _photos_unposed() -> TrainingConfig:
     return replace(
         base,
         preset='photos-unposed',
-        reading=replace(read.reading, memory=10000, explores='arrangement', sure=SURE, unarranged='law'),
+        reading=replace(read.reading, memory=10000, law='arranged', sure=SURE),
         # A background that the field holds stands in front of the thing when it is seen from the other side. Matter is kept from where things
         # are not, or it would draw what the backdrop is too coarse for.
         generator=replace(

@@ -2,7 +2,8 @@
 
 A reader of poses learns on generated pictures, whose cameras are known, and reads every real picture that training shows. Its last readings,
 class by class, are a sample of the law that nobody knew. Cameras are drawn from them with a little jitter, and now and then from a wide law:
-without that exploration readings and cameras agree on ever fewer directions.
+without that exploration readings and cameras agree on ever fewer directions. Or likeness says where photographs were taken from
+(arrangement.py), and cameras are drawn from that.
 """
 
 import math
@@ -29,14 +30,13 @@ class ReadingConfig:
 
     memory: int = 3000  # readings that are kept, over all classes; at least 200 for each
     jitter_deg: float = 8.0  # standard deviation of the yaw added to a reading; half as much to the pitch
-    exploration: float = 0.25  # share of cameras that are no readings, for good
-    # Where those are drawn from: the law `cameras`, or, of a class that likeness arranged, the cameras that it found.
-    explores: Literal['law', 'arrangement'] = 'law'
+    exploration: float = 0.25  # share of cameras that are drawn from the wide law for good
     warmup_kimg: float = 2.0  # readings before the first is used
     arranged: int = 0  # photographs of each class that are arranged by likeness before training (arrangement.py); they are its first readings
     sure: float = 0.5  # a class whose pictures agree on the sense of rotation less than this is left unarranged
-    # Cameras of a class that is not arranged: read all the same, or those of the law `cameras` for good.
-    unarranged: Literal['read', 'law'] = 'read'
+    # Cameras of a class that likeness arranged: where its photographs are read to be, or for good where likeness put them. Photographs that are
+    # hard to read are read as the mean of all, the front, so that what is read narrows and does not come back.
+    law: Literal['read', 'arranged'] = 'read'
 
     def __post_init__(self) -> None:
         if self.arranged < 0:
@@ -114,6 +114,11 @@ class ReadConditions:
         """What all cameras share."""
         return rig_of(self.law)
 
+    @property
+    def keeps_arranged(self) -> bool:
+        """Whether arranged classes are seen from where likeness found them."""
+        return self.readings.config.law == 'arranged' and self.arranged is not None
+
     def believed(self) -> 'ReadConditions':
         """The same law without jitter and exploration."""
         return replace(self, explores=False)
@@ -129,19 +134,15 @@ class ReadConditions:
         code, written = self.readings.draw(stream, classes, device)
         least = config.warmup_kimg * 1000 / len(self.readings.written) if self.explores else 1
         unknown = written < max(least, 1)
-        found, is_arranged = code, torch.zeros_like(unknown)
-        if self.arranged is not None:
-            found, is_arranged = self.arranged.draw_code(stream, classes, device)
-        if config.unarranged == 'law':
-            unknown = unknown | ~is_arranged
+        is_found = torch.zeros_like(unknown)
+        if self.keeps_arranged:
+            found, is_found = self.arranged.draw_code(stream, classes, device)
+            code = torch.where(is_found[:, None], found, code)
         if self.explores:
             yaw, pitch = rig.angles(code)
             jitter = math.radians(config.jitter_deg)
             yaw = yaw + jitter * stream.normal('reading/yaw', device=device)
             pitch = pitch + jitter / 2 * stream.normal('reading/pitch', device=device)
             code = rig.code(yaw, pitch)
-            exploring = stream.bernoulli('reading/explores', config.exploration, device=device)
-            if config.explores == 'arrangement':
-                anywhere = torch.where((exploring & is_arranged)[:, None], found, anywhere)
-            unknown = unknown | exploring
-        return rig.camera(torch.where(unknown[:, None], anywhere, code))
+            unknown = unknown | stream.bernoulli('reading/explores', config.exploration, device=device)
+        return rig.camera(torch.where((unknown & ~is_found)[:, None], anywhere, code))

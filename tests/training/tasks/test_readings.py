@@ -114,42 +114,26 @@ def test_training_jitters_and_explores_and_belief_does_not() -> None:
     assert 6.5 < float(near.std()) < 9.0
 
 
-def test_a_class_that_likeness_arranged_is_explored_where_likeness_saw_cameras() -> None:
+def test_a_class_that_likeness_arranged_may_be_seen_from_where_likeness_found_it() -> None:
     """Readings say 0 degrees; likeness saw class 1 at 60 and class 2 at -60 and 120, and did not arrange class 0."""
-    config = ReadingConfig(memory=600, exploration=0.25, jitter_deg=0.0, warmup_kimg=0.0, explores='arrangement')
     rig = rig_of(LAW)
     found = torch.deg2rad(torch.tensor([60.0, -60.0, 120.0]))
     arranged = ArrangedPhotographs(rig.code(found, torch.zeros(3)), torch.tensor([1, 2, 2]), torch.empty(0), torch.empty(0))
-    conditions = replace(conditions_with(0.0, None, config, 0), arranged=arranged)
-    conditions.readings.codes, conditions.readings.written = conditions.readings.codes.repeat(3, 1, 1), conditions.readings.written.repeat(3)
     classes = torch.tensor([0, 1, 2]).repeat(4000)
-    yaw = yaw_deg(conditions, classes, 12000)
-    for number, places in ((1, [60.0]), (2, [-60.0, 120.0])):
-        of_class = yaw[classes == number]
-        shares = [float(((of_class - place).abs() < 1e-2).double().mean()) for place in (0.0, *places)]
-        assert shares == pytest.approx([0.75] + [0.25 / len(places)] * len(places), abs=0.03)
     law = torch.rad2deg(angles_of(LAW.sample(stream(12000), CPU), LAW.target)[0])[classes == 0]
-    explored = yaw[classes == 0].abs() > 1e-2
-    assert 0.2 < float(explored.double().mean()) < 0.3
-    torch.testing.assert_close(yaw[classes == 0][explored], law[explored], rtol=0, atol=1e-2)
-    assert (yaw_deg(conditions.believed(), classes, 12000).abs() < 1e-2).all(), 'belief explores nothing'
-
-
-def test_a_class_that_likeness_did_not_arrange_may_be_left_to_the_law() -> None:
-    """All classes are read at 40 degrees; likeness arranged the first alone."""
-    rig = rig_of(LAW)
-    arranged = ArrangedPhotographs(rig.code(torch.zeros(4), torch.zeros(4)), torch.zeros(4, dtype=torch.int64), torch.empty(0), torch.empty(0))
-    classes = torch.tensor([0, 1]).repeat(2000)
-    law = torch.rad2deg(angles_of(LAW.sample(stream(4000), CPU), LAW.target)[0])
-    for way, found, by_law in (('read', arranged, ()), ('law', arranged, (1,)), ('law', None, (0, 1))):
-        config = ReadingConfig(memory=600, exploration=0.0, jitter_deg=0.0, warmup_kimg=0.0, unarranged=way)
-        conditions = replace(conditions_with(40.0, None, config, 0), arranged=found)
-        conditions.readings.codes, conditions.readings.written = conditions.readings.codes.repeat(2, 1, 1), conditions.readings.written.repeat(2)
-        for source in (conditions, conditions.believed()):
-            yaw = yaw_deg(source, classes)
-            for number in (0, 1):
-                of_class, expected = yaw[classes == number], law[classes == number] if number in by_law else torch.full((2000,), 40.0)
-                torch.testing.assert_close(of_class, expected, rtol=0, atol=1e-2)
+    for way in ('read', 'arranged'):
+        config = ReadingConfig(memory=600, exploration=0.25, jitter_deg=0.0, warmup_kimg=0.0, law=way)
+        conditions = replace(conditions_with(0.0, None, config, 0), arranged=arranged)
+        conditions.readings.codes, conditions.readings.written = conditions.readings.codes.repeat(3, 1, 1), conditions.readings.written.repeat(3)
+        for source, explored in ((conditions, 0.25), (conditions.believed(), 0.0)):
+            yaw = yaw_deg(source, classes, 12000)
+            is_law = yaw[classes == 0].abs() > 1e-2
+            assert float(is_law.double().mean()) == pytest.approx(explored, abs=0.03)
+            torch.testing.assert_close(yaw[classes == 0][is_law], law[is_law], rtol=0, atol=1e-2)
+            for number, places in ((1, [60.0]), (2, [-60.0, 120.0])):
+                shares = [float(((yaw[classes == number] - place).abs() < 1e-2).double().mean()) for place in (0.0, *places)]
+                expected = [0.0] + [1 / len(places)] * len(places) if way == 'arranged' else [1 - explored] + [0.0] * len(places)
+                assert shares == pytest.approx(expected, abs=0.03)
 
 
 def test_without_classes_everything_was_arranged_together() -> None:
