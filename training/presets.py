@@ -1,5 +1,6 @@
 """Named starting points: `--cfg NAME`. A preset is a whole TrainingConfig; what the data decide (resolution, classes) is filled in by build.py."""
 
+import math
 from dataclasses import dataclass, replace
 
 from dnnlib.errors import UsageError, did_you_mean
@@ -217,8 +218,7 @@ def _photos_unposed() -> TrainingConfig:
         gan=replace(
             read.gan,
             density_weight=0.5,
-            pose_arranged_hold_kimg=1000.0,  # without the lesson all photographs are soon read as taken from the front
-            pose_arranged_fade_kimg=0.0,
+            pose_arranged_hold_kimg=math.inf,  # without the lesson all photographs are soon read as taken from the front
             far_hold_kimg=30.0,
             far_fade_kimg=20.0,
         ),
@@ -352,7 +352,7 @@ def _unposed() -> TrainingConfig:
         generator=replace(
             base.generator,
             backdrop=replace(small.generator.backdrop, resolution=64, channels=128),
-            radiance=replace(base.generator.radiance, outside=small.generator.radiance.outside),
+            radiance=replace(base.generator.radiance, outside=small.generator.radiance.outside, core=small.generator.radiance.core),
             rendering=replace(
                 base.generator.rendering, near=seen.near, far=seen.far, far_at_start=seen.far_at_start, box_side=seen.box_side, background='black'
             ),
@@ -366,8 +366,7 @@ def _unposed() -> TrainingConfig:
             pose_condition_jitter_deg=small.gan.pose_condition_jitter_deg,
             pose_condition_from_kimg=50.0,
             pose_arranged_weight=1.0,
-            pose_arranged_hold_kimg=1000.0,
-            pose_arranged_fade_kimg=1000.0,
+            pose_arranged_hold_kimg=small.gan.pose_arranged_hold_kimg,
             far_hold_kimg=1000.0,
             far_fade_kimg=1000.0,
         ),

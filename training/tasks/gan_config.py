@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from dnnlib.config import AnyFloat
 from dnnlib.errors import UsageError
 from torch_utils.precision import Precision
 from training.losses.density import Region
@@ -36,7 +37,7 @@ class GanConfig:
     camera_swap_fade_kimg: float = 1000.0
     pose_reading_weight: float = 1.0  # the discriminator learns to read the poses of generated pictures (PoF3D, section 3.3)
     pose_arranged_weight: float = 0.0  # and those of photographs that likeness arranged (reading.arranged)
-    pose_arranged_hold_kimg: float = 0.0  # for so long
+    pose_arranged_hold_kimg: AnyFloat = 0.0  # for so long; inf: for good
     pose_arranged_fade_kimg: float = 0.0  # and then less and less over so long
     pose_learner_weight: float = 0.0  # the generator's pose learner agrees with what is read of its pictures (PoF3D)
     pose_told_weight: float = 0.0  # generated pictures show the pose that they were asked for: it can be read off them
