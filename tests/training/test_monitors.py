@@ -239,13 +239,13 @@ def test_what_is_meant_of_found_cameras_is_where_one_explores(tmp_path: Path, wa
     assert measures.pose_spread_deg < 1 and names_of(measures, reference) == {'pose-collapse'}
 
 
-def narrowed(yaw_deg: np.ndarray, share: float) -> float:
+def narrowed(yaw_deg: np.ndarray, share: float, law: str = 'read') -> float:
     """law_kept of two classes: the readings of the second are its arrangement, the yaws of the first are drawn together to this share."""
     rig = rig_of(Wide())
     yaw = torch.from_numpy(np.radians(yaw_deg)).float()
     first, second = (rig.code(yaw * factor, torch.zeros(len(yaw))) for factor in (share, 1.0))
     classes = torch.arange(2).repeat_interleave(len(yaw))
-    readings = Readings(ReadingConfig(memory=3 * len(yaw)), 3)  # nobody has arranged or read the third
+    readings = Readings(ReadingConfig(memory=3 * len(yaw), law=law), 3)  # nobody has arranged or read the third
     readings.add(torch.cat([first, second]), classes)
     found = ArrangedPhotographs(torch.cat([second, second]), classes, torch.empty(0), torch.empty(0))
     return monitors.law_kept(ReadConditions(None, Wide(), readings, arranged=found))
@@ -258,7 +258,7 @@ def test_a_law_that_shrinks_below_half_of_what_likeness_saw_is_an_alarm() -> Non
         assert names_of(Measures(law_kept=narrowed(yaw, share)), Reference()) == alarm
     around = np.linspace(-179, 179, 400)
     assert narrowed(around, 0.9) == 1.0, 'nearly all around is all around'
-    assert math.isnan(monitors.law_kept(DrawnConditions(None, Wide())))
+    assert math.isnan(monitors.law_kept(DrawnConditions(None, Wide()))) and math.isnan(narrowed(yaw, 0.4, law='arranged'))
 
 
 def test_every_alarm_has_a_defect() -> None:
