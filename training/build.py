@@ -57,7 +57,7 @@ def build(config: TrainingConfig, world: World | None = None) -> Built:
     photographs, said = None, []
     if config.reading is not None and config.reading.arranged:
         reading, by_class = config.reading, config.generator.num_classes > 0
-        photographs, said = arrange(dataset, by_class, reading.arranged, rig_of(config.cameras), config.loop.seed, reading.sure, world=world)
+        photographs, said = arrange(dataset, by_class, reading.arranged, config.cameras, config.loop.seed, reading.sure, world=world)
         if photographs is not None:
             conditions.readings.add(photographs.codes, photographs.classes)
             conditions = replace(conditions, arranged=photographs)

@@ -31,7 +31,8 @@ from tqdm import tqdm
 from dnnlib.errors import DataError
 from torch_utils.distributed import World
 from torch_utils.rng import Stream
-from training.cameras.rig import Rig
+from training.cameras.distributions import LawConfig
+from training.cameras.rig import Rig, rig_of
 from training.data.image_set import ImageSet
 from training.rendering.ball import turned
 
@@ -178,7 +179,7 @@ def _mean_sine(image: Tensor, features: Tensor, sine: np.ndarray) -> np.ndarray:
 class ArrangedPhotographs:
     """What is known of some photographs before training: a law of cameras to begin with, and a lesson for a reader of poses."""
 
-    codes: Tensor  # [A, 3] of training.cameras.rig; the third number is a guess, for likeness says nothing of the pitch
+    codes: Tensor  # [A, 3] of training.cameras.rig; likeness says nothing of the pitch, which is that of some camera of the law
     classes: Tensor | None  # int64 [A], ascending
     images: Tensor  # uint8 [L, 3, S, S]: the lesson, as many of them as memory allows
     rows: Tensor  # int64 [L]: which of the A they are
@@ -207,7 +208,7 @@ def arrange(
     dataset: ImageSet,
     by_class: bool,
     most: int,
-    rig: Rig,
+    law: LawConfig,
     seed: int,
     sure: float = 0.5,
     lesson_bytes: int = LESSON_BYTES,
@@ -215,12 +216,15 @@ def arrange(
 ) -> tuple[ArrangedPhotographs | None, list[str]]:
     """Arrange up to `most` photographs of each class; (what was arranged, what a user should know of it). The ranks share the classes.
 
+    law: of the cameras that one believes in before anything is known; of it the rig and the pitches are taken.
+
     As many of each class are kept to learn from as fit into its share of `lesson_bytes`, one at least. Classes that cannot be arranged, or of
     whose pictures a smaller share than `sure` agrees on the sense of rotation, are left out and named. None: no class could be arranged.
     """
     world = world or World()
     ids, names = (dataset.classes(), dataset.class_names) if by_class else (np.zeros(len(dataset), np.int64), ('photographs',))
     chosen = {int(number): np.sort(np.random.RandomState(0).permutation(np.flatnonzero(ids == number))[:most]) for number in np.unique(ids)}
+    rig = rig_of(law)
     found = _arranged_by_ranks(dataset, chosen, rig, world)
     believed: list[int] = []
     said: dict[str, list[str]] = {}  # {what: of which classes}
@@ -242,7 +246,7 @@ def arrange(
     kept = [torch.linspace(0, count - 1, min(max(share_of_class, 1), count)).round().long() for count in counts]  # evenly: a set may have an order
     firsts = np.cumsum([0, *counts])
     yaws = torch.tensor([yaw for number in believed for yaw in found[number][0]])
-    pitch = 2 * Stream(seed, 0, 'arrangement', tuple(range(len(yaws)))).uniform('pitch') - 1
+    pitch = rig.code_of(law.sample(Stream(seed, 0, 'arrangement', tuple(range(len(yaws)))), torch.device('cpu')))[:, 2]
     return ArrangedPhotographs(
         codes=torch.stack([yaws.sin(), yaws.cos(), pitch], dim=1),
         classes=torch.tensor(believed).repeat_interleave(torch.tensor(counts)) if by_class else None,

@@ -15,8 +15,9 @@ from torch_utils.distributed import World
 from torch_utils.rng import Stream
 from training.build import build
 from training.cameras.convention import from_eg3d
+from training.cameras.distributions import Gaussian, UniformBand
 from training.cameras.orbit import angles_of
-from training.cameras.rig import Rig
+from training.cameras.rig import Rig, rig_of
 from training.data.archive import open_dataset
 from training.losses.pose import yaw_error
 from training.rendering.ball import turned
@@ -111,13 +112,13 @@ def test_what_is_near_moves_against_a_camera_that_goes_round() -> None:
 
 def test_classes_are_arranged_on_their_own_and_the_others_named() -> None:
     data = open_dataset(f'synthetic:car,boat?poses=wide&background=white&resolution=32&count={4 * FEWEST}&seed=3')
-    found, said = arrange(data, True, FEWEST + 20, Rig(), seed=0)
+    found, said = arrange(data, True, FEWEST + 20, UniformBand(), seed=0)
     counts = torch.bincount(found.classes)
     assert len(found.codes) == len(found.images) == len(found.classes) and (counts <= FEWEST + 20).all() and (counts >= FEWEST).all()
     assert found.images.dtype == torch.uint8 and torch.allclose(found.codes[:, :2].norm(dim=1), torch.ones(len(found.codes)))
     few = open_dataset('synthetic:car?poses=wide&background=white&resolution=32&count=30&seed=3')
-    assert arrange(few, False, FEWEST, Rig(), seed=0)[0] is None
-    (line,) = arrange(few, False, FEWEST, Rig(), seed=0)[1]
+    assert arrange(few, False, FEWEST, UniformBand(), seed=0)[0] is None
+    (line,) = arrange(few, False, FEWEST, UniformBand(), seed=0)[1]
     assert f'fewer than {FEWEST} photographs' in line and line.endswith(': photographs.')
     assert all('car' in line or 'boat' in line for line in said)
 
@@ -129,16 +130,24 @@ def test_what_is_unsure_is_said_once_for_all_classes_and_left_out_where_one_asks
     unsure = {name for name, share in zip(data.class_names, shares, strict=True) if share < SURE}
     assert unsure and max(shares) >= SURE, 'this test needs both kinds'
     for sure, left_out in ((0.5, set()), (SURE, unsure)):
-        found, (line,) = arrange(data, True, 10**6, Rig(), 0, sure)
+        found, (line,) = arrange(data, True, 10**6, UniformBand(), 0, sure)
         assert {name for number, name in enumerate(data.class_names) if (found.classes == number).any()} == set(data.class_names) - left_out
         assert all(name in line for name in unsure) and ('reversed' in line) == (not left_out)
 
 
+def test_what_likeness_does_not_say_is_taken_from_the_law() -> None:
+    law = Gaussian(pitch_mean_deg=6, pitch_std_deg=3)
+    found, _ = arrange(open_dataset(f'synthetic:car?poses=wide&background=white&resolution=32&count={FEWEST}&seed=3'), False, FEWEST, law, seed=0)
+    yaw, pitch = rig_of(law).angles(found.codes)
+    assert abs(torch.rad2deg(pitch).mean() - 6) < 1 and abs(torch.rad2deg(pitch).std() - 3) < 0.6
+    assert yaw.std() > 1, 'the yaw is what likeness found'
+
+
 def test_the_lesson_fits_into_memory_and_keeps_its_codes() -> None:
     data = open_dataset(f'synthetic:car,boat?poses=wide&background=white&resolution=32&count={4 * FEWEST}&seed=3')
-    whole, _ = arrange(data, True, FEWEST, Rig(), seed=0)
-    part, _ = arrange(data, True, FEWEST, Rig(), seed=0, lesson_bytes=2 * 7 * 3 * 32 * 32)
-    least, _ = arrange(data, True, FEWEST, Rig(), seed=0, lesson_bytes=0)
+    whole, _ = arrange(data, True, FEWEST, UniformBand(), seed=0)
+    part, _ = arrange(data, True, FEWEST, UniformBand(), seed=0, lesson_bytes=2 * 7 * 3 * 32 * 32)
+    least, _ = arrange(data, True, FEWEST, UniformBand(), seed=0, lesson_bytes=0)
     assert torch.equal(whole.rows, torch.arange(2 * FEWEST)) and torch.equal(whole.codes, part.codes) and torch.equal(whole.classes, part.classes)
     assert len(part.images) == 14 and torch.equal(torch.bincount(part.classes[part.rows]), torch.tensor([7, 7])) and len(least.images) == 2
     assert torch.equal(part.images, whole.images[part.rows])
@@ -149,7 +158,7 @@ def test_the_lesson_fits_into_memory_and_keeps_its_codes() -> None:
 
 
 def test_drawing_depends_on_rows_alone() -> None:
-    found, _ = arrange(open_dataset(f'synthetic:boat?poses=wide&background=white&resolution=32&count={FEWEST}&seed=3'), False, FEWEST, Rig(), seed=0)
+    found, _ = arrange(open_dataset(f'synthetic:boat?poses=wide&background=white&resolution=32&count={FEWEST}&seed=3'), False, FEWEST, UniformBand(), seed=0)
     stream = Stream(0, 160, 'D', tuple(range(8)))
     image, direction = found.draw(stream, torch.device('cpu'))
     half, theirs = found.draw(stream.for_rows(4, 8), torch.device('cpu'))
