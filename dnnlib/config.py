@@ -349,7 +349,8 @@ def _parse_field(text: str, annotation: Any, current: Any, path: str) -> Any:
         members = ', '.join(_join(path, name) for name in _fields(type(current))) if dataclasses.is_dataclass(current) else ''
         off = f' or switch it off with {path}=none' if schema.optional else ''
         on = f'{_join(path, KIND)}=...' if schema.needs_kind else f'{path}=on'
-        how = f'Set its members ({members}) one by one{off}.' if members else f'Switch it on with {on}.'
+        other = f', or take another kind with {on}' if schema.needs_kind else ''
+        how = f'Set its members ({members}) one by one{other}{off}.' if members else f'Switch it on with {on}.'
         raise UsageError(f"'{path}' is a group of settings and cannot be set to {text!r}. {how}")
     return _parse(text, annotation, path)
 

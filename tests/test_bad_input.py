@@ -223,6 +223,13 @@ def test_ways_that_contradict_themselves(tmp_path: Path, capsys, name: str, sett
     assert not list(tmp_path.rglob('training-state*'))
 
 
+@pytest.mark.parametrize('text', ['nan', '-1', '-inf'])
+def test_a_lesson_lasts_some_time_or_for_good(text: str) -> None:
+    with pytest.raises(UsageError, match=r'gan\.pose_arranged_hold_kimg cannot be negative'):
+        config_of('poses read', f'gan.pose_arranged_hold_kimg={text}')
+    assert config_of('poses read', 'gan.pose_arranged_hold_kimg=inf').gan.pose_arranged_hold_kimg > 1e9
+
+
 def test_cameras_that_leave_nothing_to_be_found() -> None:
     reads, learns = config_of('poses read'), config_of('poses learned')
     invents_too = replace(reads, generator=replace(reads.generator, pose=PoseLearnerConfig()))

@@ -199,7 +199,7 @@ def test_override(assignments, expected) -> None:
         ('gan=none', r"'gan' is a group of settings"),
         ('cameras.kind=Spere', r"'cameras\.kind' is 'Spere'; it must be one of: Gaussian, Sphere\. Did you mean 'Sphere'\?"),
         ('gan.kind=Gan', r"There is no setting 'gan\.kind'"),
-        ('cameras=on', r"'cameras' is a group of settings"),
+        ('cameras=Sphere', r"'cameras' is a group of settings.*cameras\.yaw_std_deg.*another kind with cameras\.kind="),
         ('gan.r1_gamma.x=1', r"'gan\.r1_gamma' is a single setting"),
         ('gan.r1_gamma', r'write name=value'),
         ('=5', r'write name=value'),

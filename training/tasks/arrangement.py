@@ -242,16 +242,16 @@ def arrange(
     if not believed:
         return None, sentences
     counts = [len(chosen[number]) for number in believed]
-    share_of_class = lesson_bytes // (_pictures(dataset, chosen[believed[0]][:1])[0].numel() * len(chosen))
-    kept = [torch.linspace(0, count - 1, min(max(share_of_class, 1), count)).round().long() for count in counts]  # evenly: a set may have an order
-    firsts = np.cumsum([0, *counts])
+    each = max(lesson_bytes // (3 * dataset.resolution**2 * len(chosen)), 1)
+    kept = [torch.linspace(0, count - 1, min(each, count)).round().long() for count in counts]  # evenly: a set may have an order
+    firsts = np.cumsum([0, *counts[:-1]])
     yaws = torch.tensor([yaw for number in believed for yaw in found[number][0]])
     pitch = rig.code_of(law.sample(Stream(seed, 0, 'arrangement', tuple(range(len(yaws)))), torch.device('cpu')))[:, 2]
     return ArrangedPhotographs(
         codes=torch.stack([yaws.sin(), yaws.cos(), pitch], dim=1),
         classes=torch.tensor(believed).repeat_interleave(torch.tensor(counts)) if by_class else None,
         images=torch.cat([_pictures(dataset, chosen[number][rows.numpy()]) for number, rows in zip(believed, kept, strict=True)]),
-        rows=torch.cat([int(first) + rows for first, rows in zip(firsts, kept, strict=False)]),
+        rows=torch.cat([int(first) + rows for first, rows in zip(firsts, kept, strict=True)]),
     ), sentences
 
 

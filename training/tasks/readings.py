@@ -34,8 +34,8 @@ class ReadingConfig:
     warmup_kimg: float = 2.0  # readings before the first is used
     arranged: int = 0  # photographs of each class that are arranged by likeness before training (arrangement.py); they are its first readings
     sure: float = 0.5  # a class whose pictures agree on the sense of rotation less than this is left unarranged
-    # Cameras of a class that likeness arranged: where its photographs are read to be, or for good where likeness put them. Photographs that are
-    # hard to read are read as the mean of all, the front, so that what is read narrows and does not come back.
+    # Cameras of a class that likeness arranged: where its photographs are read to be, or for good where likeness put them. What is
+    # read of photographs lies nearer to the front than what likeness finds, and once no likeness teaches it the law collapses to the front.
     law: Literal['read', 'arranged'] = 'read'
 
     def __post_init__(self) -> None:
