@@ -127,7 +127,7 @@ E2 = Experiment(
 )
 
 _NO_EXTRA_BLOCKS, _SHALLOW, _ONE_VIEW = 'generator.synthesis.extra_blocks=()', 'generator.radiance.hidden=24', 'gan.views=1'
-_TOGETHER = 'gan.view_order=together'
+_TWO_VIEWS, _TOGETHER = 'gan.views=2', 'gan.view_order=together'
 _RELATIVISTIC = ('gan.loss=relativistic', 'gan.r2_gamma=0.3')
 # As many weights more than the preset's (80,704) as extra blocks and a deep decoder give the generator (78,916).
 _WIDE_DISCRIMINATOR = 'discriminator.channels=(4,72),(8,72),(16,56),(32,40)'
@@ -173,6 +173,7 @@ E3X = replace(
     E3,
     name='E3x',
     claim='Of the ways of judging views and pairs, the one that the preset takes is as good as any.',
+    kimg=16.0,
     arms={
         'A': E3.arms['A'],
         'B': E3.arms['B'],
@@ -183,6 +184,9 @@ E3X = replace(
         'R': Arm('one view, relativistic pairs with R1 and R2', (_ONE_VIEW, *_RELATIVISTIC)),
         'RM': Arm('two views, relativistic pairs with R1 and R2', _RELATIVISTIC),
         'S': Arm("two views in the generator's step, one in the discriminator's", ('gan.views_discriminator=1',)),
+        'U': E3.arms['U'],
+        'UV': Arm('U with two views', (_TWO_VIEWS,), preset='demo-unposed'),
+        'UR': Arm('U with relativistic pairs, R1 and R2', _RELATIVISTIC, preset='demo-unposed'),
     },
     bars=(),
 )
