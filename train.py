@@ -29,7 +29,7 @@ from training.build import Built, build, remarks
 from training.cameras.camera import Camera
 from training.config import TrainingConfig
 from training.loop import Trainer
-from training.monitors import Monitors
+from training.monitors.watch import Monitors
 from training.presets import PRESETS, find_preset
 
 OPTIONS_FILE = 'training_options.json'

@@ -35,7 +35,7 @@ class MetricsConfig:
 
 @dataclass(frozen=True, slots=True)
 class MonitorsConfig:
-    """How often training looks for failures that no loss shows (monitors.py), and at how many generated images."""
+    """How often training looks for failures that no loss shows (training/monitors), and at how many generated images."""
 
     every_kimg: float = 20.0  # 0: never
     images: int = 100

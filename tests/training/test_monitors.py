@@ -19,8 +19,7 @@ from tests.training.tiny import config_of, full_config, tiny_config, trainer_of
 from torch_utils import checkpoint, statistics
 from torch_utils.distributed import World
 from torch_utils.interrupt import StopRequest
-from training import monitors
-from training.alarms import ALARMS, Measures, Reference, alarms, announced, is_heard
+from torch_utils.rng import Stream
 from training.build import Built
 from training.cameras.camera import Camera
 from training.cameras.convention import from_eg3d
@@ -35,7 +34,12 @@ from training.data.toyworld.world import Toyworld, ToyworldConfig, render_scenes
 from training.evaluation import law, law_outputs
 from training.hooks import Log
 from training.loop import Trainer
-from training.monitors import Look, Monitors, Reported, is_due, measure
+from training.monitors import watch
+from training.monitors.alarms import ALARMS, Measures, Reference, alarms, announced, is_heard
+from training.monitors.look import TURN_DEG, Look, Seen, look_at_generator, meant_conditions, reader_of, reference_of
+from training.monitors.measures import Reported, average_gap, law_kept, measure, pooled_mean
+from training.monitors.shape import pose_spread_deg
+from training.monitors.watch import Monitors, is_due
 from training.networks.generator3d import Generator3D, GeneratorConfig
 from training.rendering.renderer import RenderingConfig
 from training.sampling import Truncation, sample
@@ -68,7 +72,7 @@ def real_look(classes: tuple[str, ...], poses: str = 'wide', camera: Camera | No
     numbers = torch.tensor([world.class_id(i) for i in range(COUNT)]) if len(classes) > 1 else None
     views = Views(from_uint8(torch.from_numpy(truth.image)), torch.from_numpy(truth.distance), torch.from_numpy(truth.alpha), own, numbers)
     shared = from_uint8(torch.from_numpy(render_scenes(scenes, own[0], SIDE).image))
-    left, right = (toy_views(scenes, turned(own, sign * monitors.TURN_DEG), SIDE) for sign in (-1, 1))
+    left, right = (toy_views(scenes, turned(own, sign * TURN_DEG), SIDE) for sign in (-1, 1))
     return Look(views, shared, torch.full((COUNT,), 1.75), torch.full((COUNT,), 3.65), left, right)
 
 
@@ -80,7 +84,7 @@ def car() -> Look:
 @pytest.fixture(scope='module')
 def reference() -> Reference:
     data = SyntheticImages.from_spec('synthetic:car?seed=6&count=100')
-    return monitors.reference_of(data, DrawnConditions(None, Wide()), WHITE, COUNT)
+    return reference_of(data, DrawnConditions(None, Wide()), WHITE, COUNT)
 
 
 def reported(**changes: float) -> Reported:
@@ -98,8 +102,8 @@ def names_of(measures: Measures, reference: Reference) -> set[str]:
 def test_real_scenes_raise_nothing(features, classes: tuple[str, ...], poses: str) -> None:
     spec = f'synthetic:{",".join(classes)}?poses={poses}&seed=6&count=100'
     data = SyntheticImages.from_spec(spec)
-    reference = monitors.reference_of(data, DrawnConditions(None, Wide()), WHITE, COUNT)
-    measures = measure(real_look(classes, poses), reported(), features, monitors.reader_of(data))
+    reference = reference_of(data, DrawnConditions(None, Wide()), WHITE, COUNT)
+    measures = measure(real_look(classes, poses), reported(), features, reader_of(data))
     assert names_of(measures, reference) == set()
     assert 0.7 < measures.thickness / reference.thickness < 1.4
     assert abs(measures.bulge - reference.bulge) < 0.15
@@ -170,10 +174,10 @@ def test_a_generator_far_from_its_average_raises_average_gap(features, car, refe
 
 def test_one_class_for_all_raises_class_collapse(features) -> None:
     data = SyntheticImages.from_spec('synthetic:toyworld8?seed=6&count=100')
-    reference = monitors.reference_of(data, DrawnConditions(None, Wide()), WHITE, COUNT)
+    reference = reference_of(data, DrawnConditions(None, Wide()), WHITE, COUNT)
     everything, cars = real_look(tuple(CATALOGUE)), real_look(('car',))
     asked = replace(cars, views=replace(cars.views, classes=everything.views.classes))
-    assert 'class-collapse' in names_of(measure(asked, reported(), features, monitors.reader_of(data)), reference)
+    assert 'class-collapse' in names_of(measure(asked, reported(), features, reader_of(data)), reference)
 
 
 @pytest.fixture(scope='module')
@@ -185,14 +189,14 @@ def cars() -> SyntheticImages:
 def test_pictures_that_do_not_turn_raise_janus(features, car, cars, reference, turns: tuple[int, int], alarmed: bool) -> None:
     sides = {-1: car.left, 1: car.right}
     look = replace(car, left=sides[turns[0]], right=sides[turns[1]])
-    measures = measure(look, reported(), features, monitors.reader_of(cars))
+    measures = measure(look, reported(), features, reader_of(cars))
     assert ('janus' in names_of(measures, reference)) == alarmed
     assert abs(measures.turn_response - (turns[1] - turns[0]) / 2) < 0.15
 
 
 def test_nobody_reads_angles_off_pictures_that_show_something_else(features, car, cars) -> None:
     mugs = real_look(('mug',))
-    assert math.isnan(measure(mugs, reported(), features, monitors.reader_of(cars)).turn_response)
+    assert math.isnan(measure(mugs, reported(), features, reader_of(cars)).turn_response)
     assert math.isnan(measure(car, reported(), features).turn_response), 'nobody reads'
 
 
@@ -201,7 +205,7 @@ def test_recall_is_that_of_the_worst_class(features) -> None:
     look = real_look(('car',))
     asked = torch.arange(COUNT) % 2
     shown = np.where(asked.numpy() == 0, 0, torch.arange(COUNT).numpy() // 2 % 2)
-    read = lambda images: monitors.Seen(shown[: len(images)], torch.zeros(len(images)))
+    read = lambda images: Seen(shown[: len(images)], torch.zeros(len(images)))
     measures = measure(replace(look, views=replace(look.views, classes=asked)), reported(), features, read)
     assert measures.worst_class_recall == 0.5
     few = torch.cat([torch.zeros(COUNT - 4, dtype=torch.int64), torch.ones(4, dtype=torch.int64)])
@@ -232,10 +236,10 @@ def test_what_is_meant_of_found_cameras_is_where_one_explores(tmp_path: Path, wa
             built.conditions.readings.add(built.conditions.rig.code(yaw, yaw * 0 + 0.2), torch.full((200,), number))
     else:
         torch.nn.init.zeros_(trainer.averages['generator'].module.pose_learner.out.weight)
-    reference = monitors.reference_of(built.dataset, monitors.meant_conditions(built), built.config.generator, 10, True)
+    reference = reference_of(built.dataset, meant_conditions(built), built.config.generator, 10, True)
     assert reference.pose_spread_deg > 100
-    look = monitors.look_at_generator(trainer.averages['generator'].module, built.conditions, 20, torch.device('cpu'))
-    measures = Measures(pose_spread_deg=monitors.pose_spread_deg(look.views.camera))
+    look = look_at_generator(trainer.averages['generator'].module, built.conditions, 20, torch.device('cpu'))
+    measures = Measures(pose_spread_deg=pose_spread_deg(look.views.camera))
     assert measures.pose_spread_deg < 1 and names_of(measures, reference) == {'pose-collapse'}
 
 
@@ -248,7 +252,7 @@ def narrowed(yaw_deg: np.ndarray, share: float, law: str = 'read') -> float:
     readings = Readings(ReadingConfig(memory=3 * len(yaw), law=law), 3)  # nobody has arranged or read the third
     readings.add(torch.cat([first, second]), classes)
     found = ArrangedPhotographs(torch.cat([second, second]), classes, torch.empty(0), torch.empty(0))
-    return monitors.law_kept(ReadConditions(None, Wide(), readings, arranged=found))
+    return law_kept(ReadConditions(None, Wide(), readings, arranged=found))
 
 
 def test_a_law_that_shrinks_below_half_of_what_likeness_saw_is_an_alarm() -> None:
@@ -258,7 +262,7 @@ def test_a_law_that_shrinks_below_half_of_what_likeness_saw_is_an_alarm() -> Non
         assert names_of(Measures(law_kept=narrowed(yaw, share)), Reference()) == alarm
     around = np.linspace(-179, 179, 400)
     assert narrowed(around, 0.9) == 1.0, 'nearly all around is all around'
-    assert math.isnan(monitors.law_kept(DrawnConditions(None, Wide()))) and math.isnan(narrowed(yaw, 0.4, law='arranged'))
+    assert math.isnan(law_kept(DrawnConditions(None, Wide()))) and math.isnan(narrowed(yaw, 0.4, law='arranged'))
 
 
 def test_every_alarm_has_a_defect() -> None:
@@ -280,8 +284,8 @@ def test_augmentation_of_fixed_strength_is_at_no_cap(features, car, reference) -
 def test_a_narrow_law_is_not_a_collapse(features, car, law) -> None:
     conditions = DrawnConditions(None, law)
     data = SyntheticImages.from_spec('synthetic:car?seed=6&count=10')
-    reference = monitors.reference_of(data, conditions, WHITE, 10)
-    look = of_views(camera=law.sample(monitors.Stream(1, 0, 'another', tuple(range(COUNT)))))(car)
+    reference = reference_of(data, conditions, WHITE, 10)
+    look = of_views(camera=law.sample(Stream(1, 0, 'another', tuple(range(COUNT)))))(car)
     measures = measure(look, reported(), features)
     assert measures.pose_spread_deg < 5
     assert 'pose-collapse' not in names_of(measures, reference)
@@ -291,28 +295,28 @@ def test_a_narrow_law_is_not_a_collapse(features, car, law) -> None:
 def test_pose_spread_by_hand() -> None:
     """Half of the cameras at +30 and half at -30 degrees: the mean direction has length cos 30."""
     camera = orbit(torch.tensor([math.pi / 6, -math.pi / 6] * 10), 0.3, 2.7, (0.1, 0.2, -0.3), focal=1.5)
-    assert monitors.pose_spread_deg(camera) == pytest.approx(math.degrees(math.sqrt(-2 * math.log(math.cos(math.pi / 6)))), rel=1e-5)
-    assert monitors.pose_spread_deg(camera[[0] * 20]) == pytest.approx(0, abs=1e-5)
+    assert pose_spread_deg(camera) == pytest.approx(math.degrees(math.sqrt(-2 * math.log(math.cos(math.pi / 6)))), rel=1e-5)
+    assert pose_spread_deg(camera[[0] * 20]) == pytest.approx(0, abs=1e-5)
 
 
 def test_pooled_mean_and_average_gap_by_hand() -> None:
     summaries = [{'a': {'num': 3, 'mean': 1.0, 'std': 0}}, {'b': {'num': 9, 'mean': 7.0, 'std': 0}}, {'a': {'num': 1, 'mean': 5.0, 'std': 0}}]
-    assert monitors.pooled_mean(summaries, 'a') == 2 and math.isnan(monitors.pooled_mean(summaries, 'c'))
+    assert pooled_mean(summaries, 'a') == 2 and math.isnan(pooled_mean(summaries, 'c'))
     average, trained = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
     for network, values in ((average, (3.0, 1.0, 5.0)), (trained, (3.0, 4.0, 1.0))):
         torch.nn.utils.vector_to_parameters(torch.tensor(values), network.parameters())
-    assert float(monitors.average_gap(average, trained)) == pytest.approx(5 / math.sqrt(26))
+    assert float(average_gap(average, trained)) == pytest.approx(5 / math.sqrt(26))
 
 
 def test_real_depth_is_no_reference_for_a_field_that_is_its_own_background() -> None:
     data = SyntheticImages.from_spec('synthetic:car?seed=6&count=10')
     field = replace(WHITE, rendering=RenderingConfig(background='field'))
-    assert math.isnan(monitors.reference_of(data, DrawnConditions(None, Wide()), field, 10).thickness)
+    assert math.isnan(reference_of(data, DrawnConditions(None, Wide()), field, 10).thickness)
 
 
 def test_shuffled_labels_do_not_change_the_reference(reference) -> None:
     data = SyntheticImages.from_spec('synthetic:car?seed=6&count=100&cameras=shuffled')
-    assert monitors.reference_of(data, DrawnConditions(None, Wide()), WHITE, COUNT) == reference
+    assert reference_of(data, DrawnConditions(None, Wide()), WHITE, COUNT) == reference
 
 
 def test_an_alarm_is_said_when_it_begins_and_when_it_ends(reference) -> None:
@@ -403,7 +407,7 @@ def test_without_monitors_nothing_is_looked_at(tmp_path: Path, monkeypatch) -> N
         raise AssertionError('monitors are off')
 
     for name in ('PhotoFeatures', 'reference_of', 'look_at_generator', 'average_gap'):
-        monkeypatch.setattr(monitors, name, refuse)
+        monkeypatch.setattr(watch, name, refuse)
     trainer, built = trainer_of(watched('monitors.every_kimg=0', 'loop.kimg=0.032'), tmp_path, World())
     trainer.run([Monitors(built)], StopRequest())
 
@@ -423,7 +427,7 @@ def test_the_scenes_are_those_that_metrics_look_at(tmp_path: Path, config: Train
     trainer, built = trainer_of(config, tmp_path, World())
     generator = trainer.averages['generator'].module
     before = generator.config
-    look = monitors.look_at_generator(generator, built.conditions, 16, torch.device('cpu'))
+    look = look_at_generator(generator, built.conditions, 16, torch.device('cpu'))
     assert generator.config is before
     quick = replace(before, rendering=replace(before.rendering, evaluation_factor=1))
     generator.config = quick
@@ -434,7 +438,7 @@ def test_the_scenes_are_those_that_metrics_look_at(tmp_path: Path, config: Train
     torch.testing.assert_close(look.from_one_camera[0], output.image[0])
     assert not torch.equal(look.from_one_camera[1], output.image[1])
     assert (look.near < look.far).all()
-    for views, turn in ((look.left, -monitors.TURN_DEG), (look.right, monitors.TURN_DEG)):
+    for views, turn in ((look.left, -TURN_DEG), (look.right, TURN_DEG)):
         expected = sample(generator, *scenes_of(built, generator), turned(camera, turn), condition=camera)
         torch.testing.assert_close(views.image, expected.image)
         torch.testing.assert_close(views.camera.origins, turned(camera, turn).origins)
