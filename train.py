@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -101,7 +102,7 @@ def _processes_by_default(config: TrainingConfig, device: str | None) -> int:
     """
     if device not in (None, 'cpu') or (device is None and (torch.cuda.is_available() or torch.backends.mps.is_available())):
         return 1
-    batch, group = config.loop.batch, max(config.discriminator.mbstd_group, 1)
+    batch, group = config.loop.batch, math.lcm(max(config.discriminator.mbstd_group, 1), config.discriminator.views_together)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     fits = [n for n in range(1, min(cores, MOST_CPU_PROCESSES) + 1) if batch % n == 0 and (batch // n) % group == 0]
     return max(fits, default=1)
@@ -176,7 +177,8 @@ def expected_memory(built: Built) -> int:
     per_point = 2 * (3 + 4 * synthesis.plane_channels + sum(built.config.generator.radiance.hidden) + built.config.generator.radiance.features + 1)
     planes = 2 * sum(r * r * 3 * width for r, width in synthesis.widths().items())
     seen = 2 * sum(r * r * 4 * width for r, width in built.config.discriminator.widths().items())
-    per_image = rays * (rendering.samples_coarse + rendering.samples_fine) * per_point + planes + seen
+    gan = built.config.gan
+    per_image = (rays * (rendering.samples_coarse + rendering.samples_fine) * per_point + seen) * (gan.views + (gan.mirror_weight > 0)) + planes
     return weights + 4 * per_image * (built.config.loop.batch_gpu or built.config.loop.batch)
 
 

@@ -57,9 +57,9 @@ def build(config: TrainingConfig, world: World | None = None) -> Built:
     photographs, said = None, []
     if config.reading is not None and config.reading.arranged:
         reading, by_class = config.reading, config.generator.num_classes > 0
-        photographs, said = arrange(dataset, by_class, reading.arranged, config.cameras, config.loop.seed, reading.sure, world=world)
+        photographs, said = arrange(dataset, by_class, reading.arranged, config.cameras, config.loop.seed, reading.sure, world=world, mirror=config.data.mirror)
         if photographs is not None:
-            conditions.readings.add(photographs.codes, photographs.classes)
+            conditions.readings.begin_with(photographs.codes, photographs.classes)
             conditions = replace(conditions, arranged=photographs)
     task = GanTask(config.gan, generator, discriminator, conditions, AugmentPipe(config.augment), AdaController(config.ada), photographs)
     if isinstance(conditions, ReadConditions):
@@ -97,6 +97,11 @@ def fit_to_data(config: TrainingConfig, dataset: ImageSet, processes: int = 1) -
     size = dataset.resolution
     # Without super-resolution the picture is the render; both change together, else the configuration would refuse itself.
     render = size if config.generator.superres is None else config.generator.render_resolution
+    final = config.gan.render_resolution_final
+    if config.generator.superres is None and final not in (None, render):
+        raise UsageError(
+            f'gan.render_resolution_final={final} needs super-resolution: without it the picture is the render, which has the {size} pixels of the data.'
+        )
     generator = replace(config.generator, num_classes=num_classes, image_resolution=size, render_resolution=render)
     discriminator = replace(config.discriminator, num_classes=num_classes, image_resolution=size)
     if config.cameras is not None:  # networks that find cameras find those of the law's rig

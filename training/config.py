@@ -109,12 +109,22 @@ def _contradictions(config: TrainingConfig, processes: int) -> Iterator[tuple[bo
         gan.pose_condition == 'asked' and not judges_poses,
         "gan.pose_condition=asked needs discriminator.conditions_on_pose=true; without it nothing is judged under a pose.",
     )
-    group = discriminator.mbstd_group
-    yield (
-        gan.view_order == 'together' and 1 < group < gan.views_judged,
-        f'gan.view_order=together puts the {gan.views_judged} views of a scene into one group of discriminator.mbstd_group={group}; '
-        + 'take fewer views, or a larger group.',
+    turns = [name for name in ('xflip', 'rotate90', 'rotate') if getattr(config.augment, name) > 0]
+    yield discriminator.pose is not None and config.ada.mode != 'noaug' and bool(turns), (
+        f"A picture that is turned or mirrored was taken from another camera, and this discriminator reads cameras: set {' and '.join(f'augment.{name}=0' for name in turns)}."
     )
+    yield (
+        generator.rendering.far_at_start is not None and gan.far_hold_kimg == gan.far_fade_kimg == 0,
+        'generator.rendering.far_at_start is where rays end at first, and training begins with the whole of them: give gan.far_hold_kimg and '
+        + 'gan.far_fade_kimg, or set far_at_start to none.',
+    )
+    yield (
+        reads and config.reading.law == 'arranged' and config.reading.arranged == 0,
+        'reading.law=arranged sees classes from where likeness found them, and reading.arranged=0 looks for none; give it some, or set reading.law=read.',
+    )
+    group = discriminator.mbstd_group
+    shown = [views + mirrored for views in (gan.views, gan.views_judged) for mirrored in (0, 1) if mirrored == 0 or gan.mirror_weight > 0]
+    parted = [count for count in shown if group > 1 and group % count]
     rows = config.loop.batch // processes if config.loop.batch_gpu is None else config.loop.batch_gpu
     together = discriminator.views_together
     if together > 1:
@@ -124,7 +134,11 @@ def _contradictions(config: TrainingConfig, processes: int) -> Iterator[tuple[bo
             + 'gan.view_order=together, no mirror and no reader of poses.',
         )
         yield rows % together != 0, f'discriminator.views_together={together} compares {together} real pictures; a batch of {rows} cannot be divided by that.'
-    if max(gan.views, gan.views_judged) > 1 and group > 1:
+    yield gan.view_order == 'together' and bool(parted), (
+        f'gan.view_order=together keeps all views of a scene in one group, and {parted[0] if parted else 0} pictures of a scene do not fill '
+        f'discriminator.mbstd_group={group} evenly; take a multiple, or other views.'
+    )
+    if max(shown) > 1 and group > 1:
         yield rows % group != 0, (
             f'Several views need micro-batches that discriminator.mbstd_group={group} divides: of {rows} rows the generated pictures would form groups '
             'that real ones do not.'

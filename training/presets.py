@@ -314,6 +314,7 @@ def _pof3d(name: str, base: TrainingConfig, law: UniformBand, image_resolution: 
         gan=replace(
             base.gan, r1_gamma=gamma, pose_reading_weight=reading, pose_learner_weight=learner, mirror_weight=1.0, mirror_every=2, blur_fade_kimg=200.0
         ),
+        augment=AUGMENT_PRESETS['pof3d'],
     )
 
 
@@ -361,6 +362,8 @@ def _unposed() -> TrainingConfig:
         gan=replace(
             base.gan,
             views=1,
+            blur_fade_kimg=small.gan.blur_fade_kimg,
+            density_weight=small.gan.density_weight,
             pose_told_weight=1.0,
             pose_condition=small.gan.pose_condition,
             pose_condition_jitter_deg=small.gan.pose_condition_jitter_deg,
@@ -370,6 +373,7 @@ def _unposed() -> TrainingConfig:
             far_hold_kimg=1000.0,
             far_fade_kimg=1000.0,
         ),
+        augment=small.augment,
     )
 
 

@@ -35,6 +35,19 @@ def test_an_unknown_preset_lists_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize('name', FINDS_CAMERAS)
+def test_whoever_finds_cameras_may_augment_and_turns_no_picture(name: str) -> None:
+    config = configs.override(find_preset(name), ['ada.mode=ada'])
+    config.refuse_contradictions()
+    assert config.augment.xflip == config.augment.rotate90 == config.augment.rotate == 0
+
+
+def test_unposed_begins_as_its_small_copies_do() -> None:
+    large, small = find_preset('unposed').gan, find_preset('photos-unposed').gan
+    assert large.blur_fade_kimg == small.blur_fade_kimg == 0, 'outlines do not tell a sense of rotation from the other'
+    assert large.density_weight == small.density_weight
+
+
+@pytest.mark.parametrize('name', FINDS_CAMERAS)
 def test_rigs_are_those_of_the_law(name: str) -> None:
     config = find_preset(name)
     data = open_dataset(f'synthetic:car?resolution={config.generator.image_resolution}&count=2')

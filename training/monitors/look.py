@@ -80,6 +80,8 @@ def look_at_generator(generator: Generator3D, conditions: ConditionSource, count
     own, left, right = (_views([part[place] for part in parts if len(part) > place]) for place in (0, 2, 3))
     sides = asked.camera[: len(left)].to('cpu')
     near, far = ray_bounds(rays(asked.camera, own.depth.shape[-1]), rendering)
+    if rendering.far_at_start is not None:
+        far = torch.minimum(far, generator.far)  # training lets them reach further later
     return Look(
         replace(own, camera=asked.camera.to('cpu'), classes=None if asked.classes is None else asked.classes.cpu()),
         torch.cat([part[1].image for part in parts]).cpu(),

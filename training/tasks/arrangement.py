@@ -39,6 +39,7 @@ from training.rendering.ball import turned
 FEWEST = 200  # photographs; fewer are no ring
 SIDE = 32  # pixels in which they are looked at, at most
 NEIGHBOURS = 12
+COPY = 0.9995  # cosine of the edges of pictures that are one picture
 CELLS, DIRECTIONS = 8, 8  # of the histograms
 MODES = 10  # slowest variations that are looked through
 SMOOTHINGS = 4
@@ -66,13 +67,19 @@ def arranged(image: Tensor, rig: Rig) -> Arrangement:
     """Of pictures [M, 3, S, S] of one class in [-1, 1]; larger ones are looked at in 32 pixels.
 
     Deterministic on one machine. Cost for M = 2500 at 32 pixels: 3 seconds on one core, growing with the square of M.
-    Raises DataError for fewer than 200 pictures, or if no two variations change sign with the mirror.
+    Raises DataError for fewer than 200 pictures that differ, or if no two variations change sign with the mirror.
     """
     if image.shape[-1] > SIDE:  # the way around a thing is seen from far
         image = F.adaptive_avg_pool2d(image, SIDE)
     if len(image) < FEWEST:
         raise DataError(f'fewer than {FEWEST} photographs, too few to be arranged by likeness')
-    features = torch.cat([edges(part) for whole in (image, image.flip(3)) for part in whole.split(ROWS)])
+    features = torch.cat([edges(part) for part in image.split(ROWS)])
+    first = _first_copies(features)
+    if (first < torch.arange(len(first))).any():  # a dozen copies would be neighbours of nobody else
+        originals, number = first.unique(return_inverse=True)
+        found = arranged(image[originals], rig)
+        return Arrangement(found.yaw_rad[number], found.sense_share)
+    features = torch.cat([features, *(edges(part) for part in image.flip(3).split(ROWS))])
     graph = _graph(features)
     mirror = np.roll(np.arange(len(features)), len(image))  # picture <-> its mirror image
     first, second = _odd_modes(graph, mirror)
@@ -102,6 +109,14 @@ def edges(image: Tensor) -> Tensor:
     away = (direction - torch.arange(DIRECTIONS).view(-1, 1, 1) + DIRECTIONS / 2) % DIRECTIONS - DIRECTIONS / 2
     histograms = F.avg_pool2d((1 - away.abs()).clamp(min=0) * strength, 3, stride=1, padding=1)
     return F.normalize(F.adaptive_avg_pool2d(histograms, CELLS).flatten(1).sqrt(), dim=1)
+
+
+def _first_copies(features: Tensor) -> Tensor:
+    """int64 [M]: of each picture the first one that is the same, up to what a file format changes; mostly itself."""
+    first = torch.cat([(part @ features.T >= COPY).float().argmax(dim=1) for part in features.split(ROWS)])
+    while not torch.equal(first, first[first]):
+        first = first[first]
+    return first
 
 
 def _nearest(queries: Tensor, features: Tensor, count: int, themselves: bool) -> tuple[Tensor, Tensor]:
@@ -179,7 +194,8 @@ def _mean_sine(image: Tensor, features: Tensor, sine: np.ndarray) -> np.ndarray:
 class ArrangedPhotographs:
     """What is known of some photographs before training: a law of cameras to begin with, and a lesson for a reader of poses."""
 
-    codes: Tensor  # [A, 3] of training.cameras.rig; likeness says nothing of the pitch, which is that of some camera of the law
+    codes: Tensor  # [A, 3] of training.cameras.rig, a photograph's mirror image among them where training shows it; likeness says nothing of
+    # the pitch, which is that of some camera of the law
     classes: Tensor | None  # int64 [A], ascending
     images: Tensor  # uint8 [L, 3, S, S]: the lesson, as many of them as memory allows
     rows: Tensor  # int64 [L]: which of the A they are
@@ -213,10 +229,12 @@ def arrange(
     sure: float = 0.5,
     lesson_bytes: int = LESSON_BYTES,
     world: World | None = None,
+    mirror: bool = False,
 ) -> tuple[ArrangedPhotographs | None, list[str]]:
     """Arrange up to `most` photographs of each class; (what was arranged, what a user should know of it). The ranks share the classes.
 
-    law: of the cameras that one believes in before anything is known; of it the rig and the pitches are taken.
+    law: of the cameras that one believes in before anything is known; of it the rig and the pitches are taken. mirror: training shows half of the
+    photographs mirrored, which were then taken from the mirrored cameras.
 
     As many of each class are kept to learn from as fit into its share of `lesson_bytes`, one at least. Classes that cannot be arranged, or of
     whose pictures a smaller share than `sure` agrees on the sense of rotation, are left out and named. None: no class could be arranged.
@@ -245,7 +263,9 @@ def arrange(
     each = max(lesson_bytes // (3 * dataset.resolution**2 * len(chosen)), 1)
     kept = [torch.linspace(0, count - 1, min(each, count)).round().long() for count in counts]  # evenly: a set may have an order
     firsts = np.cumsum([0, *counts[:-1]])
-    yaws = torch.tensor([yaw for number in believed for yaw in found[number][0]])
+    if mirror:
+        counts, firsts = [2 * count for count in counts], 2 * firsts
+    yaws = torch.tensor([side * yaw for number in believed for side in ((1, -1) if mirror else (1,)) for yaw in found[number][0]])
     pitch = rig.code_of(law.sample(Stream(seed, 0, 'arrangement', tuple(range(len(yaws)))), torch.device('cpu')))[:, 2]
     return ArrangedPhotographs(
         codes=torch.stack([yaws.sin(), yaws.cos(), pitch], dim=1),

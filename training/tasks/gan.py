@@ -39,6 +39,8 @@ from training.tasks.readings import ReadConditions
 from training.tasks.showing import Showing
 from training.tasks.views import View, mirrored, stacked, stacked_stream, unstacked
 
+PAIRED_AMONG = 4  # rows, where the minibatch deviation forms no groups
+
 
 class GanTask:
     """Implements training.task.Task."""
@@ -101,7 +103,11 @@ class GanTask:
 
     def state_dict(self) -> dict:
         readings = self.conditions.readings.state_dict() if isinstance(self.conditions, ReadConditions) else {}
-        arranged = {} if self.arranged is None else {'arranged/codes': self.arranged.codes.clone()}
+        arranged = {}
+        if self.arranged is not None:
+            arranged = {'arranged/codes': self.arranged.codes.clone()}
+            if self.arranged.classes is not None:
+                arranged['arranged/classes'] = self.arranged.classes.clone()
         return self.ada.state_dict() | {f'readings/{name}': tensor for name, tensor in readings.items()} | arranged
 
     def load_state_dict(self, state: dict) -> None:
@@ -109,7 +115,9 @@ class GanTask:
         if isinstance(self.conditions, ReadConditions):
             self.conditions.readings.load_state_dict({name: state[f'readings/{name}'] for name in ('codes', 'written')})
         found, saved = None if self.arranged is None else self.arranged.codes, state.get('arranged/codes')
-        if (None if found is None else found.shape) != (None if saved is None else saved.shape):
+        classes = state.get('arranged/classes')
+        others = classes is not None and self.arranged is not None and not torch.equal(classes, self.arranged.classes)
+        if others or (None if found is None else found.shape) != (None if saved is None else saved.shape):
             raise DataError('Likeness arranges other classes of these photographs than where the state was saved. Continue on the machine that began.')
         if found is not None:  # another machine arranges them a little differently
             found.copy_(saved)
@@ -129,7 +137,7 @@ class GanTask:
                 real_logits = self._partners(self._judge_reals(batch.images, batch, moment).logits, views, conditions)
         loss = self._per_scene(adversarial.generator_loss(judged.logits, real_logits), views)
         moment.report('Loss/scores/fake', judged.logits)
-        moment.report('Loss/signs/fake', judged.logits.sign())
+        moment.report('Loss/signs/fake', (judged.logits - real_logits).sign())
         moment.report('Loss/G/loss', loss)
         if judged.pose is not None:
             loss = loss + self._pose_terms(judged.pose, views, ws, moment)
@@ -179,7 +187,9 @@ class GanTask:
             views = [View(camera, self.rig.code_of(camera), 1.0 / count) for camera in cameras]
         if self.config.mirror_weight > 0 and moment.step % self.config.mirror_every == 0:
             camera = mirrored(views[0].camera, self.config.mirror, moment.stream)
-            views.append(View(camera, self.rig.code_of(camera), self.config.mirror_weight * self.config.mirror_every, True))
+            # A learned target is mirrored too, so the code is the mirrored one, and not where the camera stands about the rig's target.
+            code = views[0].code * views[0].code.new_tensor([-1.0, 1.0, 1.0]) if self.config.mirror == 'left_right' else self.rig.code_of(camera)
+            views.append(View(camera, code, self.config.mirror_weight * self.config.mirror_every, True))
         return views
 
     def _ws(self, conditions: Conditions, moment: Moment) -> Tensor:
@@ -249,16 +259,18 @@ class GanTask:
         seen: list[Tensor] = []
         real = self._judge_reals(image, batch, moment, seen)
         if config.loss == 'non_saturating':
+            margin = real.logits.detach()
             loss = self._per_scene(adversarial.discriminator_loss_on_reals(real.logits))
             moment.report('Loss/D/loss', fake_loss.detach() + loss)
         else:
             partners = self._partners(real.logits, views, conditions)
+            margin = (partners - judged.logits).detach()
             loss = self._per_scene(adversarial.discriminator_loss_on_pairs(judged.logits, partners), views)
             moment.report('Loss/D/loss', loss)
             loss = loss + fake_terms
-        self._seen_signs.append(real.logits.detach().sign())
+        self._seen_signs.append(margin.sign())  # logits of pairs have no zero of their own
         moment.report('Loss/scores/real', real.logits)
-        moment.report('Loss/signs/real', real.logits.sign())
+        moment.report('Loss/signs/real', margin.sign())
         if due:
             penalty = gradient_penalty(real.logits, [image] if config.r1_at == 'real' else seen)
             moment.report('Loss/r1_penalty', penalty)
@@ -309,7 +321,9 @@ class GanTask:
 
     def _judge_reals(self, image: Tensor, batch: Batch, moment: Moment, seen: list[Tensor] | None = None) -> Judgement:
         """Of the batch's pictures; `seen` receives what the discriminator is shown of them."""
-        image, raw = self.showing(image, self.showing.raw_of_real(image, moment.nimg), moment.nimg, moment.stream, is_real=True)
+        raw = self.showing.raw_of_real(image, moment.nimg)
+        image = image.view_as(image)  # a tensor that the raw companion does not come from: its gradient is that of the picture alone
+        image, raw = self.showing(image, raw, moment.nimg, moment.stream, is_real=True)
         if seen is not None:
             seen.extend(tensor for tensor in (image, raw) if tensor is not None)
         stream = moment.stream.for_phase(f'{moment.stream.phase}/real')
@@ -351,6 +365,7 @@ class GanTask:
         Partners are neighbours in a group of the minibatch deviation, so that pairs do not depend on how a batch is cut.
         """
         shift = 0 if conditions.classes is not None else 1
-        group = max(self.discriminator.config.mbstd_group // self.discriminator.config.views_together, 1)
+        group = self.discriminator.config.mbstd_group if self.discriminator.config.mbstd_group > 1 else PAIRED_AMONG
+        group = max(group // self.discriminator.config.views_together, 1)
         neighbours = real_logits.unflatten(0, (-1, math.gcd(group, len(real_logits))))
         return stacked([neighbours.roll(i * shift, dims=1).flatten() for i in range(len(views))], self.config.view_order)

@@ -62,7 +62,8 @@ class GanConfig:
                 f'and {self.mirror_every}.'
             )
         names = ('r1_gamma', 'r2_gamma', 'density_weight', 'pose_reading_weight', 'pose_learner_weight', 'pose_told_weight', 'mirror_weight',
-                 'pose_condition_jitter_deg', 'pose_condition_from_kimg', 'pose_arranged_weight', 'pose_arranged_hold_kimg', 'pose_arranged_fade_kimg')
+                 'pose_condition_jitter_deg', 'pose_condition_from_kimg', 'pose_arranged_weight', 'pose_arranged_hold_kimg', 'pose_arranged_fade_kimg',
+                 'far_hold_kimg', 'far_fade_kimg', 'blur_sigma_px', 'blur_fade_kimg', 'camera_swap_fade_kimg', 'render_resolution_fade_kimg')
         negative = [name for name in names if not getattr(self, name) >= 0]  # not a number is refused, too
         if negative:
             raise UsageError(f'gan.{negative[0]} cannot be negative; found {getattr(self, negative[0])}.')

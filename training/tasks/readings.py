@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -74,6 +75,11 @@ class Readings:
         fresh = one_hot.sum(0)[rows] - earlier <= self.capacity
         self.codes[rows, torch.where(fresh, (self.written[rows] + earlier) % self.capacity, self.capacity)] = codes.float()
         self.written += one_hot.sum(0)
+
+    def begin_with(self, codes: Tensor, classes: Tensor | None) -> None:
+        """Note codes that have no order in time; where a class has more than its memory holds, which ones are kept does not depend on their order."""
+        shuffled = torch.from_numpy(np.random.RandomState(0).permutation(len(codes))).to(codes.device)
+        self.add(codes[shuffled], None if classes is None else classes[shuffled])
 
     def draw(self, stream: Stream, classes: Tensor | None, device: torch.device) -> tuple[Tensor, Tensor]:
         """(one kept code for each row of the stream [N, 3], how many its class has written [N])."""

@@ -21,7 +21,7 @@ from training.cameras.rig import Rig, rig_of
 from training.data.archive import open_dataset
 from training.losses.pose import yaw_error
 from training.rendering.ball import turned
-from training.tasks.arrangement import FEWEST, SURE, arrange, arranged, edges
+from training.tasks.arrangement import FEWEST, NEIGHBOURS, SURE, arrange, arranged, edges
 from training.tasks.readings import ReadingConfig
 
 COUNT = 700
@@ -143,6 +143,29 @@ def test_what_likeness_does_not_say_is_taken_from_the_law() -> None:
     assert yaw.std() > 1, 'the yaw is what likeness found'
 
 
+def test_photographs_that_training_mirrors_are_seen_from_both_sides() -> None:
+    """Half of the real pictures are then mirror images, so half of the cameras of generated ones are mirrored cameras."""
+    data = open_dataset(f'synthetic:car,boat?poses=wide&background=white&resolution=32&count={4 * FEWEST}&seed=3')
+    once, _ = arrange(data, True, FEWEST, UniformBand(), seed=0)
+    both, _ = arrange(data, True, FEWEST, UniformBand(), seed=0, mirror=True)
+    for number in (0, 1):
+        yaws, mirrored = (found.codes[found.classes == number, :2] for found in (once, both))
+        torch.testing.assert_close(mirrored, torch.cat([yaws, yaws * torch.tensor([-1.0, 1.0])]))
+    assert torch.equal(both.images, once.images) and torch.equal(both.codes[both.rows, :2], once.codes[once.rows, :2])
+    codes, _ = both.draw_code(Stream(0, 0, 'G', tuple(range(2000))), torch.zeros(2000, dtype=torch.int64), torch.device('cpu'))
+    assert abs(codes[:, 0].mean()) < 0.05, 'no side is seen more often than the other'
+
+
+def test_copies_of_one_photograph_are_no_obstacle() -> None:
+    image, _ = photographs('car')
+    image = image[:400]
+    copies = torch.cat([image, image[:1].repeat(NEIGHBOURS + 4, 1, 1, 1), image[1:2]])
+    found, expected = arranged(copies, Rig()), arranged(image, Rig())
+    torch.testing.assert_close(found.yaw_rad, torch.cat([expected.yaw_rad, expected.yaw_rad[:1].repeat(NEIGHBOURS + 4), expected.yaw_rad[1:2]]))
+    with pytest.raises(DataError, match='fewer than 200'):
+        arranged(image[:10].repeat(30, 1, 1, 1), Rig())
+
+
 def test_the_lesson_fits_into_memory_and_keeps_its_codes() -> None:
     data = open_dataset(f'synthetic:car,boat?poses=wide&background=white&resolution=32&count={4 * FEWEST}&seed=3')
     whole, _ = arrange(data, True, FEWEST, UniformBand(), seed=0)
@@ -206,3 +229,7 @@ def test_it_is_switched_off_by_one_setting_and_a_state_of_another_arrangement_is
     assert torch.equal(trainer.task.arranged.codes, changed['arranged/codes'])
     with pytest.raises(DataError, match='other classes'):
         trainer.task.load_state_dict(without.task.state_dict())
+    swapped = trainer.task.state_dict()
+    swapped['arranged/classes'] = 1 - swapped['arranged/classes']
+    with pytest.raises(DataError, match='other classes'):
+        trainer.task.load_state_dict(swapped)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.training.tiny import WAYS, config_of, trainer_of
+from tests.training.tiny import WAYS, config_of, full_config, trainer_of
 from torch_utils import checkpoint
 from torch_utils.distributed import World
 from torch_utils.rng import Stream
@@ -247,6 +247,48 @@ def test_both_sides_of_a_pair_pull_against_each_other(way: str) -> None:
     if way == 'pairs':  # without a condition the bias is added to every score
         assert bias.abs().max() < 1e-6
     assert any(tensor.any() for name, tensor in found.items() if name.startswith(TRUNK))
+
+
+@pytest.mark.parametrize('way', ['pairs', 'pairs of a class'])
+def test_who_wins_a_pair_does_not_depend_on_where_logits_have_their_zero(tmp_path: Path, way: str) -> None:
+    """Nothing holds the offset of all logits in place, so augmentation and monitors must not read it."""
+    reported = []
+    for offset in (-20.0, 0.0, 20.0):
+        task, signs = trainer_of(config_of(way), tmp_path, World())[0], {}
+        rows, discriminator = tuple(range(8)), task.task.discriminator
+        judge = discriminator.judge
+        discriminator.judge = lambda *arguments, judge=judge, offset=offset: replace(judged := judge(*arguments), logits=judged.logits + offset)
+        for phase in task.task.phases:
+            moment = Moment(0, 1, Stream(seed=0, step=1, phase=phase.name, rows=rows), signs.__setitem__)
+            list(task.task.terms(phase, task.loader.batch(0, rows), moment))
+        reported.append([signs[f'Loss/signs/{kind}'].tolist() for kind in ('real', 'fake')] + task.task._seen_signs[-1].tolist())
+    assert reported[0] == reported[1] == reported[2]
+
+
+def test_the_mirrored_view_has_the_mirrored_code_wherever_the_scene_looks_from(tmp_path: Path) -> None:
+    """Also where the generator chooses the target, which is mirrored with the scene."""
+    trainer, _ = trainer_of(config_of('poses learned', 'gan.mirror=left_right', 'gan.mirror_every=1', 'generator.pose.target_range=0.2'), tmp_path, World())
+    task, rows = trainer.task, tuple(range(8))
+    for parameter in task.generator.pose_learner.parameters():
+        parameter.data.normal_(generator=torch.Generator().manual_seed(0))
+    moment = trainer._moment('G', rows)
+    conditions = task._conditions(trainer.loader.batch(0, rows), moment)
+    own, mirrored = task._views(conditions, task.generator.pose(task._ws(conditions, moment)[:, 0]), 1, moment)
+    assert torch.equal(mirrored.code, own.code * torch.tensor([-1.0, 1.0, 1.0])) and mirrored.is_mirrored
+    assert (task.rig.code_of(own.camera) - own.code).abs().max() > 0.01, 'this test needs targets that matter'
+
+
+def test_a_penalty_on_what_is_shown_counts_the_raw_companion_once(tmp_path: Path) -> None:
+    """The picture's gradient is that of the picture, whether or not blur and augmentation have made another tensor of it."""
+    norms = []
+    for blur in ('0', '1e-3'):  # blurred by hardly anything: the same values in another tensor
+        config = full_config('gan.r1_at=EG3D_2022', 'gan.blur_fade_kimg=1000', f'gan.blur_sigma_px={blur}', 'ada.mode=noaug', 'gan.render_resolution_final=none')
+        trainer, _ = trainer_of(config, tmp_path, World())
+        rows, reported = tuple(range(8)), {}
+        moment = Moment(0, 0, Stream(seed=0, step=0, phase='D', rows=rows), reported.__setitem__)
+        list(trainer.task.terms(trainer.task.phases[1], trainer.loader.batch(0, rows), moment))
+        norms.append(reported['Loss/r1_penalty'].mean().item())
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3)
 
 
 def test_pairs_of_a_class_hold_one_class(tmp_path: Path) -> None:

@@ -55,6 +55,13 @@ def test_a_batch_larger_than_the_memory_leaves_its_end() -> None:
     assert sorted(readings.codes[0, : readings.capacity, 0].tolist()) == list(range(2 * LEAST_MEMORY + 5, 3 * LEAST_MEMORY + 5))
 
 
+def test_a_beginning_larger_than_the_memory_is_taken_from_all_over() -> None:
+    readings = Readings(ReadingConfig(memory=200), 0)
+    readings.begin_with(torch.linspace(-1, 1, 1000)[:, None].expand(-1, 3), None)
+    kept = readings.kept(0)[:, 0]
+    assert len(kept) == 200 and abs(kept.mean()) < 0.15 and kept.std() == pytest.approx(1 / 3**0.5, rel=0.15)
+
+
 def test_memory_is_shared_by_the_classes_and_never_too_short() -> None:
     assert [Readings(ReadingConfig(memory=3000), n).capacity for n in (0, 1, 10, 1000)] == [3000, 3000, 300, LEAST_MEMORY]
 
