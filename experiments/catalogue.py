@@ -120,7 +120,7 @@ E2 = Experiment(
         Bar('U', 'pose_error', high=25.0),
     ),
     columns=(
-        'slope', 'pose_error', 'sw_aligned', 'law_aligned', 'spread_ratio', 'alignment', 'alignment_reversed', 'reader_error', 'depth_r',
+        'slope', 'pose_error', 'sw_aligned', 'law_aligned', 'spread_ratio', 'alignment', 'alignment_reversed', 'alignment_deaf', 'reader_error', 'depth_r',
         'thickness_relative', 'class_accuracy', 'fd_photo', 'coverage', 'oracles_azimuth',
     ),
     curves=('fd_photo', 'class_accuracy', 'slope', 'pose_error', 'sw_aligned', 'law_aligned', 'spread_ratio', 'alignment', 'reader_error'),
@@ -163,7 +163,7 @@ E3 = Experiment(
         Bar('U', 'class_accuracy', low=0.7),
     ),
     columns=(
-        'slope', 'alignment', 'alignment_reversed', 'spread_ratio', 'reader_error', 'thickness', 'depth_r', 'class_accuracy', 'class_kl', 'fd_photo',
+        'slope', 'alignment', 'alignment_reversed', 'alignment_deaf', 'spread_ratio', 'reader_error', 'thickness', 'depth_r', 'class_accuracy', 'class_kl', 'fd_photo',
         'coverage', 'duplicates', 'diversity', 'oracles_azimuth',
     ),
     curves=('fd_photo', 'class_accuracy', 'slope', 'alignment', 'alignment_reversed', 'sw_aligned', 'spread_ratio', 'coverage', 'duplicates'),
@@ -172,7 +172,7 @@ E3 = Experiment(
 E3X = replace(
     E3,
     name='E3x',
-    claim='Of the ways of judging views and pairs, the one that the preset takes is as good as any.',
+    claim='Of the ways of judging views and pairs, none is shown to be better than the one that the presets take.',
     kimg=16.0,
     arms={
         'A': E3.arms['A'],
@@ -189,6 +189,7 @@ E3X = replace(
         'UR': Arm('U with relativistic pairs, R1 and R2', _RELATIVISTIC, preset='demo-unposed'),
     },
     bars=(),
+    compared=(*(('A', other) for other in ('B', 'V4', 'G', 'J', 'L', 'R', 'RM', 'S')), ('U', 'UV'), ('U', 'UR')),
 )
 
 EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (E1, E1X, E2, E3, E3X)}

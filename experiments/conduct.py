@@ -10,14 +10,14 @@ from tqdm import tqdm
 from dnnlib.errors import MissingInputError
 from dnnlib.runs import RunLock
 from experiments.curves import draw_curves
-from experiments.evaluation import Effort, law_of_generator, look_at_real, look_at_runs, readers_for, real_subject
+from experiments.evaluation import Effort, first_rows, law_of_generator, look_at_real, look_at_runs, readers_for, real_subject
 from experiments.experiment import Experiment
 from experiments.judging import judge
 from experiments.pose_histograms import CAPTION, draw_pose_histograms
 from experiments.registration import register, told
 from experiments.report import Facts, values_over_kimg, write_report
 from experiments.runner import train
-from experiments.runs import Run, state_of
+from experiments.runs import PROCESSOR_TIME, Run, state_of
 from experiments.sheets import draw_sheet
 from experiments.side_by_side import Workers
 from metrics.evidence import Readers
@@ -102,7 +102,7 @@ def _report(plan: Plan, folder: Path, done: Conducted) -> None:
                 done.failed[run.name] = state_of(run)
     costs = {key: run.cpu_seconds() for key, run in runs.items()}
     curves = values_over_kimg(seen, held.reference, plan.effort)
-    bars_told = told(experiment, folder)
+    bars_told = told(experiment, folder, [run.name for key, run in runs.items() if key in seen and costs[key][1] != PROCESSOR_TIME])
     facts = Facts(experiment, plan.seeds, states, costs, seen, held, readers, plan.effort, judgement, curves, bars_told, plan.command)
     plan.results.mkdir(parents=True, exist_ok=True)
     done.report = write_report(facts, plan.results, _draw(plan, facts, finished))
@@ -114,10 +114,11 @@ def _draw(plan: Plan, facts: Facts, finished: Sequence[Run]) -> dict[str, str]:
     curves, poses = f'{experiment.name}-curves.png', f'{experiment.name}-poses.png'
     try:
         if experiment.curves:
-            real = measure_all(facts.held.real, facts.held.reference, experiment.curves)
+            real = measure_all(first_rows(facts.held.real, plan.effort.earlier), facts.held.reference, experiment.curves)
             draw_curves(plan.results / curves, experiment, facts.curves, real)
             drawn[curves] = (
-                f'Over the length of training, at {plan.effort.earlier.images} images: a colour per arm, a line per seed; dashed: bars; dotted: real scenes.'
+                f'Over the length of training, at {plan.effort.earlier.images} images: a colour per arm, a line per seed; dotted: as many real scenes; '
+                'dashed: bars, which are meant for the full number.'
             )
         draw_pose_histograms(plan.results / poses, experiment, facts.seen, facts.held.reference.real)
         drawn[poses] = CAPTION

@@ -47,9 +47,12 @@ class Experiment:
     settings: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()  # statistics that the table shows, in this order
     curves: tuple[str, ...] = ()  # statistics that are drawn over the length of training
+    compared: tuple[tuple[str, str], ...] = ()  # pairs of arms; none: those with bars are compared with every other
 
     def __post_init__(self) -> None:
         for bar in self.bars:
             assert bar.arm in self.arms and (bar.against is None or bar.against in self.arms), bar
             assert (bar.relation == 'value') == (bar.against is None), bar
             assert bar.relation == 'value' or not bar.every_seed, bar
+        for pair in self.compared:
+            assert set(pair) <= set(self.arms), pair

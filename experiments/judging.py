@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
-from scipy.special import ndtr, stdtr
+from scipy.special import ndtr
 
 from experiments.experiment import Bar, Experiment
 from experiments.side_by_side import Workers
 from metrics.evidence import Evidence
-from metrics.intervals import Difference, Group, Interval, holm, paired_difference, seed_interval
+from metrics.intervals import Difference, Group, Interval, holm, paired_difference, seed_interval, student_p
 from metrics.measurable import NotMeasurable
 from metrics.suite import STATISTICS, Reference, Statistic
 
@@ -46,11 +46,12 @@ class Comparison:
 
     @property
     def claimed(self) -> bool:
-        """Whether the order of the two arms may be claimed: the interval excludes 0, all of several seeds agree, and so says Holm's p."""
+        """Whether the order of the two arms may be claimed: the interval excludes 0, all of several seeds agree, and both p are below .05:
+        Holm's, that other scenes would say the same of these networks, and Student's, that other seeds would."""
         if self.difference is None or len(self.seeds) < 2:
             return False
         interval = self.difference.interval
-        return (interval.low > 0 or interval.high < 0) and self.difference.agrees and self.adjusted < LEVEL
+        return (interval.low > 0 or interval.high < 0) and self.difference.agrees and self.adjusted < LEVEL and self.difference.p_seeds < LEVEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,12 +188,8 @@ def _over_seeds(measure, ours: Sequence[Group], theirs: Sequence[Group]) -> Diff
     interval = seed_interval(differences)
     signs = np.sign(differences)
     agrees = bool(signs[0] != 0 and (signs == signs[0]).all())
-    if len(differences) == 1:
-        return Difference(interval, agrees, math.nan)
-    error = differences.std(ddof=1) / math.sqrt(len(differences))
-    if error == 0:
-        return Difference(interval, agrees, 1.0 if interval.value == 0 else 0.0)
-    return Difference(interval, agrees, float(2 * stdtr(len(differences) - 1, -abs(interval.value) / error)))
+    p = student_p(differences)
+    return Difference(interval, agrees, p, p)
 
 
 def _verdict(bar: Bar, found: Answer, runs: RunEvidence, reference: Reference) -> Verdict:
@@ -221,7 +218,9 @@ def _cell(found: Answer) -> Interval | str:
 
 
 def _pairs_of_arms(experiment: Experiment) -> list[tuple[str, str]]:
-    """The arms that carry bars against every other arm; a pair is compared once."""
+    """Those that the experiment names; else the arms that carry bars against every other arm. A pair is compared once."""
+    if experiment.compared:
+        return list(experiment.compared)
     carrying = list(dict.fromkeys(bar.arm for bar in experiment.bars)) or list(experiment.arms)[:1]
     pairs = [(arm, other) for arm in carrying for other in experiment.arms if other != arm]
     return [pair for i, pair in enumerate(pairs) if pair[::-1] not in pairs[:i]]

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from dnnlib.atomic import atomic_write
@@ -31,8 +32,11 @@ def register(experiment: Experiment, folder: Path) -> None:
         json.dump({'date': datetime.date.today().isoformat(), 'bars': _texts(experiment)}, file, indent=1)
 
 
-def told(experiment: Experiment, folder: Path) -> str:
-    """What may be said about when the bars were set, in a sentence. Raises DataError for a damaged file."""
+def told(experiment: Experiment, folder: Path, elsewhere: Sequence[str] = ()) -> str:
+    """What may be said about when the bars were set, in sentences. Raises DataError for a damaged file.
+
+    elsewhere: runs that this program did not train, or not in all their sessions; it cannot know when they began.
+    """
     path = folder / FILE
     if not path.is_file():
         return (
@@ -46,7 +50,8 @@ def told(experiment: Experiment, folder: Path) -> str:
         raise DataError(f'{path} is damaged: {error}. Without it nobody knows whether the bars came first; delete it to report without.') from error
     now = _texts(experiment)
     if before == now:
-        return f'The bars were written down on {date}, before the first run, and are the same today.'
+        but = f' Nothing shows that they came before {", ".join(elsewhere)}, which other programs began.' if elsewhere else ''
+        return f'The bars were written down on {date}, before the first run that this program began, and are the same today.{but}'
     gone, new = [text for text in before if text not in now], [text for text in now if text not in before]
     return (
         f'**The bars were changed after they had been written down** on {date}, before the first run. Only then: {"; ".join(gone) or "none"}. '

@@ -198,20 +198,24 @@ def _comparisons(facts: Facts) -> list[str]:
     comparisons = facts.judgement.comparisons
     if not comparisons:
         return ['No two arms have a finished seed in common.']
+    family = sum(not math.isnan(c.adjusted) for c in comparisons)
     told = (
-        f'Paired by seed; p after Holm over all {len(comparisons)} comparisons. *Claimed*: the interval excludes 0, all of two or more seeds agree in '
-        'sign, and p < .05. Statistics whose rows cannot be drawn again have p of the paired t test over seeds, which three seeds rarely carry below .05; '
-        'where none of few draws crosses 0, p is that of a normal law as wide as the interval.'
+        f'Paired by seed. *p of scenes*: would other scenes say the same of these networks; after Holm over the {family} comparisons that have one. '
+        '*p of seeds*: would other networks; Student\'s paired test over the seeds, each comparison for itself, so that one in twenty that mean nothing '
+        'is below .05. *Claimed*: the interval excludes 0, all of two or more seeds agree in sign, and both p < .05. Statistics whose rows cannot be drawn '
+        'again have the p of seeds in both places; where none of few draws crosses 0, p of scenes is that of a normal law as wide as the interval.'
     )
-    return [told, _table(['arms', 'statistic', 'difference [95 %]', 'seeds agree', 'p (Holm)', 'claimed'], [_comparison_row(c) for c in comparisons])]
+    heads = ['arms', 'statistic', 'difference [95 %]', 'seeds agree', 'p of scenes (Holm)', 'p of seeds', 'claimed']
+    return [told, _table(heads, [_comparison_row(c) for c in comparisons])]
 
 
 def _comparison_row(c: Comparison) -> list[str]:
     head = [f'{c.arm} - {c.other}', f'`{c.statistic}`']
     if c.difference is None:
-        return [*head, f'{NOT_MEASURABLE}: {c.why}', '', '', '']
+        return [*head, f'{NOT_MEASURABLE}: {c.why}', '', '', '', '']
     agree = 'one seed' if len(c.seeds) == 1 else f'yes, {len(c.seeds)}' if c.difference.agrees else 'no'
-    return [*head, _interval(c.difference.interval), agree, '-' if math.isnan(c.adjusted) else f'{c.adjusted:.3g}', 'yes' if c.claimed else 'no']
+    scenes, seeds = ('-' if math.isnan(p) else f'{p:.3g}' for p in (c.adjusted, c.difference.p_seeds))
+    return [*head, _interval(c.difference.interval), agree, scenes, seeds, 'yes' if c.claimed else 'no']
 
 
 def _per_seed(facts: Facts) -> list[str]:

@@ -18,6 +18,7 @@ from training.presets import find_preset
 OPTIONS_FILE = 'training_options.json'
 LEDGER_FILE = 'cpu.jsonl'
 DIFFERENCES_NAMED = 5
+PROCESSOR_TIME = 'processor time'
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class Run:
         if ledger is not None and ledger.is_file():
             parts = [json.loads(line) for line in ledger.read_text(encoding='utf-8').splitlines()]
             if _covers(parts, self.experiment.kimg):
-                return sum(part['cpu_seconds'] for part in parts), 'processor time'
+                return sum(part['cpu_seconds'] for part in parts), PROCESSOR_TIME
         line = _last_line(folder)
         return (math.nan, 'unknown') if line is None else (float(line['Timing/total_sec']['mean']), 'wall clock of training')
 

@@ -277,6 +277,10 @@ STATISTICS: Mapping[str, Statistic] = {
     'alignment_reversed': Statistic(
         'the same with read + asked: pictures that turn the wrong way', 'lower', 'images', _OF_CLASSES, _alignment(reversed_sense=True), 'centred', 200
     ),
+    'alignment_deaf': Statistic(
+        'what pictures would have that ignore their camera, under the law of the cameras that were asked for', 'lower', 'images',
+        ('asked_azimuth', 'asked_class'), lambda _, asked, classes: class_alignment(np.zeros_like(asked), asked, classes), 'centred', 200,
+    ),
     'reader_error': Statistic(
         "median azimuth error of the model's own reading of real pictures, degrees", 'lower', 'readings', ('read', 'true', 'class'),
         lambda _, *columns: reader_error_deg(*columns), draws=200,

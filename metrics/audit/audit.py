@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 from tqdm import tqdm
 
 from metrics.audit.gates import GATES, SEEN_BY, Gate, Spread, flagged, outside
@@ -93,7 +92,8 @@ def judge(values: Mapping[str, Values], gates: Mapping[str, Gate] = GATES, seen_
     for control, names in seen_by.items():
         for name in names:
             value = values[control][name]
-            seen = name in gates and name in real and flagged(gates[name], np.nan if isinstance(value, str) else value, real[name])
+            # What cannot be measured of a control was not seen in it.
+            seen = name in gates and name in real and not isinstance(value, str) and flagged(gates[name], value, real[name])
             if not seen:
                 audit.missed.append((control, name))
     return audit

@@ -11,7 +11,7 @@ LAW_COLUMNS = (
     'sw_aligned', 'pose_spread', 'alignment',
 )
 SHAPE_COLUMNS = (
-    'slope', 'thickness', 'depth_std', 'depth_r', 'depth_scale', 'depth_residual', 'normals', 'hollow', 'hollow_agreement', 'nfs_frame',
+    'slope', 'thickness_relative', 'depth_std', 'depth_r', 'depth_scale', 'depth_residual', 'normals', 'hollow', 'hollow_agreement', 'nfs_frame',
     'nfs_object', 'reprojection', 'reprojection_coverage', 'view_cosine', 'view_mode',
 )
 AS_MULTIPLES = ('fd_photo', 'fd_oracle')  # shown as multiples of the mean over real splits

@@ -67,7 +67,7 @@ def test_interrupted_continued_and_reported(plan: Plan, monkeypatch: pytest.Monk
         assert run.cpu_seconds()[1] == 'processor time' and run.cpu_seconds()[0] > 1
     text = done.report.read_text()
     assert '**1 of 3 bars met**' in text and 'there is no depth' in text and 'camera follows' in text
-    assert 'before the first run, and are the same today' in text
+    assert 'before the first run that this program began, and are the same today' in text
     assert all((plan.results / f'T-{picture}.png').is_file() and f'(T-{picture}.png)' in text for picture in ('sheet', 'poses', 'curves'))
     found = json.loads(done.report.with_suffix('.json').read_text())
     flat = next(run for run in found['runs'] if run['arm'] == 'B')

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.experiment import Arm, Bar, Experiment
-from experiments.judging import complete_seeds, judge, judge_bar, paired
+from experiments.judging import Comparison, complete_seeds, judge, judge_bar, paired
 from experiments.side_by_side import Workers
 from metrics.evidence import Evidence
 from metrics.intervals import Interval
@@ -102,7 +102,7 @@ def test_paired_t_test_by_hand() -> None:
     first, second = [vendi_of(n) for n in (3, 5, 7)], [vendi_of(n) for n in (2, 3, 4)]
     found = paired('vendi', first, second, REFERENCE)
     assert found.interval.value == pytest.approx(2) and found.agrees
-    assert found.p == pytest.approx(0.0741799, abs=1e-6)
+    assert found.p == found.p_seeds == pytest.approx(0.0741799, abs=1e-6)
     assert found.interval.high == pytest.approx(2 + 4.302653 / math.sqrt(3), abs=1e-5)
 
 
@@ -128,6 +128,27 @@ def test_an_order_is_claimed_when_interval_seeds_and_holm_agree() -> None:
     assert judgement.verdicts[0].outcome == 'met'
     assert judgement.cells['A', 'slope'] == 'not measurable here: no pairs were asked for'
     assert isinstance(judgement.cells['A', 'thickness'], Interval)
+
+
+def test_arms_that_differ_by_their_seeds_alone_are_seldom_told_apart() -> None:
+    """Two equal arms whose networks scatter ten times as much as scenes do: intervals and signs alone would often claim an order."""
+    random = np.random.default_rng(0)
+    by_scenes = by_seeds = 0
+    for _ in range(TRIALS := 150):
+        ours, theirs = ([with_thickness(random.normal() + random.normal(size=100)) for _ in SEEDS] for _ in 'AB')
+        found = paired('thickness', ours, theirs, REFERENCE)
+        assert found.p_seeds > 0
+        as_if_alone = Comparison('A', 'B', 'thickness', SEEDS, found, adjusted=found.p)
+        by_scenes += replace(as_if_alone, difference=replace(found, p_seeds=0.0)).claimed
+        by_seeds += as_if_alone.claimed
+    assert by_scenes / TRIALS > 0.1, 'the trap is there'
+    assert by_seeds / TRIALS < 0.08
+
+
+def test_an_experiment_may_name_the_pairs_that_are_compared() -> None:
+    runs = arms_of(lambda arm, seed: evidence(seed), 'ABC', SEEDS)
+    judgement = judge(replace(EXPERIMENT, compared=(('B', 'C'),)), runs, SEEDS, REFERENCE, Workers(1))
+    assert {(c.arm, c.other) for c in judgement.comparisons} == {('B', 'C')}
 
 
 def test_one_seed_claims_nothing_and_an_arm_that_was_not_run_is_not_compared() -> None:

@@ -159,7 +159,8 @@ def test_bars_that_were_changed_after_the_first_run_are_told(tmp_path: Path) -> 
     assert told(TINY, tmp_path).startswith('Nothing here shows'), 'a run was there first'
     (tmp_path / 'A-seed0' / '00000-demo').rmdir()
     register(TINY, tmp_path)
-    assert 'before the first run, and are the same today' in told(TINY, tmp_path)
+    assert 'before the first run that this program began, and are the same today' in told(TINY, tmp_path)
+    assert told(TINY, tmp_path, ['A-seed0']).endswith('Nothing shows that they came before A-seed0, which other programs began.')
     eased = replace(TINY, bars=(*TINY.bars[:2], replace(TINY.bars[2], low=0.05)))
     register(eased, tmp_path)
     text = told(eased, tmp_path)
