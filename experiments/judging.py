@@ -16,7 +16,6 @@ from metrics.measurable import NotMeasurable
 from metrics.suite import STATISTICS, Reference, Statistic
 
 LEVEL = 0.05
-MANY_DRAWS = 1000  # a statistic with so many is cheap enough for a few thousand
 RunEvidence = Mapping[tuple[str, int], Evidence]
 """{(arm, seed): evidence of the last snapshot} of finished runs."""
 
@@ -99,9 +98,7 @@ def judge(experiment: Experiment, runs: RunEvidence, seeds: Sequence[int], refer
     compared = [Question(arm, name, other) for arm, other in pairs for name in experiment.columns]
     # The dear ones first, so that no process is left alone with one at the end.
     questions = sorted(dict.fromkeys([*cells, *compared, *map(Question.of, experiment.bars)]), key=lambda q: STATISTICS[q.statistic].draws)
-    # Holm multiplies the smallest p by the number of comparisons; with these draws it can still fall below the level.
-    draws = math.ceil(2 * len(compared) / LEVEL)
-    asked = [_Asked(question, _needed(question, runs), tuple(seeds), reference, draws) for question in questions]
+    asked = [_Asked(question, _needed(question, runs), tuple(seeds), reference) for question in questions]
     answers: dict[Question, Answer] = {}
     for one, result in workers.each(_answer, asked, 'judging'):
         if isinstance(result, Exception):
@@ -123,8 +120,8 @@ def judge_bar(bar: Bar, runs: RunEvidence, seeds: Sequence[int], reference: Refe
     return _verdict(bar, answer(Question.of(bar), runs, seeds, reference), runs, reference)
 
 
-def answer(question: Question, runs: RunEvidence, seeds: Sequence[int], reference: Reference, draws: int = 0) -> Answer:
-    """`draws`: at least so many for a difference of a statistic that is cheap to compute."""
+def answer(question: Question, runs: RunEvidence, seeds: Sequence[int], reference: Reference) -> Answer:
+    """What the finished seeds say."""
     arms = [question.arm] if question.against is None else [question.arm, question.against]
     complete = complete_seeds(runs, seeds, *arms)
     if not complete:
@@ -133,18 +130,18 @@ def answer(question: Question, runs: RunEvidence, seeds: Sequence[int], referenc
     try:
         if not second:
             return Answer(complete, STATISTICS[question.statistic].interval(first, reference))
-        return Answer(complete, paired(question.statistic, first, second[0], reference, ratio=question.ratio, draws=draws))
+        return Answer(complete, paired(question.statistic, first, second[0], reference, ratio=question.ratio))
     except NotMeasurable as why:
         return Answer(complete, why=str(why))
 
 
 def paired(
-    name: str, first: Sequence[Evidence], second: Sequence[Evidence], reference: Reference, *, ratio: bool = False, draws: int = 0
+    name: str, first: Sequence[Evidence], second: Sequence[Evidence], reference: Reference, *, ratio: bool = False
 ) -> Difference:
     """Difference (or ratio: exp of the mean difference of logarithms) of a statistic between two arms with the same seeds.
 
-    Where none of few draws falls on the other side of 0, their share says no more than 2 / (draws + 1); p is then that of a normal law as
-    wide as the interval, if it is smaller. Raises NotMeasurable, also for a ratio of numbers that are not positive.
+    Where no draw falls on the other side of 0, their share says no more than p < 2 / (draws + 1), which a family of comparisons cannot carry; p is
+    then that of a normal law as wide as the interval. Raises NotMeasurable, also for a ratio of numbers that are not positive.
     """
     statistic = STATISTICS[name]
 
@@ -160,7 +157,7 @@ def paired(
     if statistic.resampling == 'none':
         found = _over_seeds(measure, ours, theirs)
     else:
-        found = _resampled(statistic, measure, ours, theirs, draws)
+        found = _resampled(statistic, measure, ours, theirs)
     if ratio:
         value, low, high = (math.exp(number) for number in (found.interval.value, found.interval.low, found.interval.high))
         found = replace(found, interval=Interval(value, low, high))
@@ -172,11 +169,10 @@ def complete_seeds(runs: Mapping[tuple[str, int], object], seeds: Sequence[int],
     return tuple(seed for seed in seeds if all((arm, seed) in runs for arm in arms))
 
 
-def _resampled(statistic: Statistic, measure, ours: Sequence[Group], theirs: Sequence[Group], draws: int) -> Difference:
-    most = max(draws, statistic.draws) if statistic.draws >= MANY_DRAWS else statistic.draws
-    found = paired_difference(measure, ours, theirs, draws=most, centred=statistic.resampling == 'centred')
+def _resampled(statistic: Statistic, measure, ours: Sequence[Group], theirs: Sequence[Group]) -> Difference:
+    found = paired_difference(measure, ours, theirs, draws=statistic.draws, centred=statistic.resampling == 'centred')
     interval = found.interval
-    if most < MANY_DRAWS and (interval.low > 0 or interval.high < 0) and interval.high > interval.low:
+    if (interval.low > 0 or interval.high < 0) and interval.high > interval.low:
         error = (interval.high - interval.low) / (2 * 1.959964)  # 95 % of a normal law lie within so many standard deviations
         found = replace(found, p=min(found.p, float(2 * ndtr(-abs(interval.value) / error))))
     return found
@@ -241,11 +237,10 @@ class _Asked:
     runs: RunEvidence
     seeds: tuple[int, ...]
     reference: Reference
-    draws: int
 
 
 def _answer(asked: _Asked) -> Answer:
-    return answer(asked.question, asked.runs, asked.seeds, asked.reference, asked.draws)
+    return answer(asked.question, asked.runs, asked.seeds, asked.reference)
 
 
 def _needed(question: Question, runs: RunEvidence) -> RunEvidence:

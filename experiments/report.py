@@ -203,7 +203,7 @@ def _comparisons(facts: Facts) -> list[str]:
         f'Paired by seed. *p of scenes*: would other scenes say the same of these networks; after Holm over the {family} comparisons that have one. '
         '*p of seeds*: would other networks; Student\'s paired test over the seeds, each comparison for itself, so that one in twenty that mean nothing '
         'is below .05. *Claimed*: the interval excludes 0, all of two or more seeds agree in sign, and both p < .05. Statistics whose rows cannot be drawn '
-        'again have the p of seeds in both places; where none of few draws crosses 0, p of scenes is that of a normal law as wide as the interval.'
+        'again have the p of seeds in both places; where no draw crosses 0, p of scenes is that of a normal law as wide as the interval.'
     )
     heads = ['arms', 'statistic', 'difference [95 %]', 'seeds agree', 'p of scenes (Holm)', 'p of seeds', 'claimed']
     return [told, _table(heads, [_comparison_row(c) for c in comparisons])]

@@ -122,7 +122,7 @@ def test_an_order_is_claimed_when_interval_seeds_and_holm_agree() -> None:
     assert not by['C', 'thickness'].claimed and not by['C', 'thickness'].difference.agrees, 'one seed says the opposite'
     assert not by['B', 'class_accuracy'].claimed and by['B', 'class_accuracy'].adjusted == 1, 'no difference'
     assert by['B', 'slope'].difference is None and by['B', 'slope'].why == 'no pairs were asked for'
-    # Four of the six have a p, so the smallest is multiplied by four; and there are draws enough for it to stay below .05.
+    # Four of the six have a p, so the smallest is multiplied by four.
     smallest = by['B', 'thickness'].difference.p
     assert by['B', 'thickness'].adjusted == pytest.approx(4 * smallest) and 4 * smallest < 0.05
     assert judgement.verdicts[0].outcome == 'met'
