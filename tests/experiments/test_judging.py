@@ -10,7 +10,7 @@ from experiments.experiment import Arm, Bar, Experiment
 from experiments.judging import Comparison, complete_seeds, judge, judge_bar, paired
 from experiments.side_by_side import Workers
 from metrics.evidence import Evidence
-from metrics.intervals import Interval
+from metrics.intervals import Difference, Interval
 from metrics.measurable import NotMeasurable
 from metrics.suite import Reference
 from tests.experiments.tiny import arms_of, evidence
@@ -113,7 +113,7 @@ EXPERIMENT = Experiment(
 
 
 def test_an_order_is_claimed_when_interval_seeds_and_holm_agree() -> None:
-    thickness = {'A': (0.3, 0.3, 0.3), 'B': (0.2, 0.2, 0.2), 'C': (0.2, 0.2, 0.31)}
+    thickness = {'A': (0.3, 0.31, 0.3), 'B': (0.2, 0.2, 0.21), 'C': (0.2, 0.2, 0.31)}
     runs = arms_of(lambda arm, seed: evidence(10 * seed, thickness=thickness[arm][seed]), 'ABC', SEEDS)
     judgement = judge(EXPERIMENT, runs, SEEDS, REFERENCE, Workers(1))
     assert [(c.arm, c.other, c.statistic) for c in judgement.comparisons] == [(a, b, s) for a, b in (('A', 'B'), ('A', 'C')) for s in EXPERIMENT.columns]
@@ -143,6 +143,12 @@ def test_arms_that_differ_by_their_seeds_alone_are_seldom_told_apart() -> None:
         by_seeds += as_if_alone.claimed
     assert by_scenes / TRIALS > 0.1, 'the trap is there'
     assert by_seeds / TRIALS < 0.08
+
+
+def test_seeds_that_agree_to_the_last_digit_claim_nothing() -> None:
+    same = Difference(Interval(-0.002, -0.002, -0.002), True, 1e-15, 1e-15)
+    assert not Comparison('A', 'B', 'coverage', (0, 1), same, adjusted=1e-13).claimed
+    assert Comparison('A', 'B', 'coverage', (0, 1), replace(same, interval=Interval(-0.002, -0.0021, -0.0019)), adjusted=1e-13).claimed
 
 
 def test_an_experiment_may_name_the_pairs_that_are_compared() -> None:
