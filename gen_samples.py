@@ -93,6 +93,8 @@ class Options:
         for name, value in zip(('yaw', 'pitch'), self.direction_deg, strict=True):
             if value is not None and not math.isfinite(value):
                 raise UsageError(f'{name} must be a finite number of degrees, got {value}.')
+            if name == 'pitch' and value is not None and abs(value) > 90:
+                raise UsageError(f'pitch lies between -90 degrees (from below) and 90 (from above), got {value:g}.')
         for name in ('trunc', 'fps', 'level'):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):

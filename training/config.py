@@ -104,6 +104,9 @@ def _contradictions(config: TrainingConfig, processes: int) -> Iterator[tuple[bo
     yield 'PoF3D_2023' in laws, "The pose law 'PoF3D_2023' is that of published weights; training needs 'bounded', from which no camera is NaN."
     yield invents and max(gan.views, gan.views_judged) > 1, 'A generator that invents its cameras has one for each scene; set gan.views=1.'
     yield gan.pose_learner_weight > 0 and not invents, 'gan.pose_learner_weight trains the pose learner, and generator.pose is none; set it to 0.'
+    yield gan.pose_learner_weight > 0 and gan.pose_reading_weight == 0, (
+        'gan.pose_learner_weight follows what the discriminator reads, and gan.pose_reading_weight=0 teaches it nothing; give it some weight.'
+    )
     yield gan.pose_told_weight > 0 and discriminator.pose is None, 'gan.pose_told_weight asks what the discriminator reads; give it discriminator.pose.'
     yield (
         gan.pose_condition == 'asked' and not judges_poses,

@@ -253,7 +253,7 @@ def arrange(
             continue
         if share >= sure:
             believed.append(number)
-        if share < SURE:
+        if share < max(sure, SURE):
             consequence = UNTAUGHT if share < sure else 'it may come out reversed'
             said.setdefault(f'the sense of rotation is unsure; {consequence}', []).append(f'{names[number]} ({share:.0%} agree)')
     sentences = [f'{what}: {_listed(of_whom)}.' for what, of_whom in said.items()]
@@ -280,8 +280,9 @@ def _arranged_by_ranks(dataset: ImageSet, chosen: dict[int, np.ndarray], rig: Ri
     mine = list(chosen)[world.rank :: world.size]
     found: dict[int, tuple[list[float] | str, float]] = {}
     for number in tqdm(mine, desc='arranging by likeness', leave=False, disable=not (world.is_main and sys.stderr.isatty())):
+        pictures = _pictures(dataset, chosen[number]).float() / 127.5 - 1  # one that cannot be read ends the run
         try:
-            arrangement = arranged(_pictures(dataset, chosen[number]).float() / 127.5 - 1, rig)
+            arrangement = arranged(pictures, rig)
             found[number] = (arrangement.yaw_rad.tolist(), arrangement.sense_share)
         except DataError as error:
             found[number] = (str(error), 0.0)

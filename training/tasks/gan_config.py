@@ -67,6 +67,9 @@ class GanConfig:
         negative = [name for name in names if not getattr(self, name) >= 0]  # not a number is refused, too
         if negative:
             raise UsageError(f'gan.{negative[0]} cannot be negative; found {getattr(self, negative[0])}.')
+        for name in ('camera_swap_final', 'style_mixing_probability', 'w_average_beta'):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f'gan.{name} lies between 0 and 1; found {getattr(self, name)}.')
         for name in ('views', 'views_discriminator'):
             value = getattr(self, name)
             if value is not None and value < 1:

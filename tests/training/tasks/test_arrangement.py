@@ -135,6 +135,22 @@ def test_what_is_unsure_is_said_once_for_all_classes_and_left_out_where_one_asks
         assert all(name in line for name in unsure) and ('reversed' in line) == (not left_out)
 
 
+def test_whatever_is_left_out_is_named() -> None:
+    data = open_dataset(f'synthetic:car?poses=wide&background=white&resolution=32&count={FEWEST}&seed=3')
+    found, said = arrange(data, False, FEWEST, UniformBand(), 0, sure=1.0)
+    assert found is None and len(said) == 1 and 'cameras are read without the lesson of likeness: photographs (' in said[0]
+
+
+def test_a_picture_that_cannot_be_read_is_no_class_without_a_ring(monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(self: object, index: int) -> object:
+        raise DataError('00251.png is damaged')
+
+    data = open_dataset(f'synthetic:car?poses=wide&background=white&resolution=32&count={FEWEST}&seed=3')
+    monkeypatch.setattr(type(data), '__getitem__', damaged)
+    with pytest.raises(DataError, match='damaged'):
+        arrange(data, False, FEWEST, UniformBand(), 0)
+
+
 def test_what_likeness_does_not_say_is_taken_from_the_law() -> None:
     law = Gaussian(pitch_mean_deg=6, pitch_std_deg=3)
     found, _ = arrange(open_dataset(f'synthetic:car?poses=wide&background=white&resolution=32&count={FEWEST}&seed=3'), False, FEWEST, law, seed=0)
