@@ -26,7 +26,7 @@ from torch_utils.memory import keep_freed_memory
 from torch_utils.rng import Stream
 from torch_utils.summary import count_parameters, layer_table
 from training import hooks
-from training.build import Built, build, remarks
+from training.build import Built, build, open_data, remarks
 from training.cameras.camera import Camera
 from training.config import TrainingConfig
 from training.loop import Trainer
@@ -74,6 +74,10 @@ def main(context: click.Context, **options) -> None:
         config, folder = configured(options), None
     processes = options['gpus'] or _processes_by_default(config, options['device'])
     if processes > 1 and not distributed.is_launched() and not options['dry_run']:
+        # A mistake is said once, and not by every process.
+        config.loop.rows_per_device(distributed.World(size=processes))
+        metrics.check(config.metrics.names, config.metrics.num)
+        open_data(config, processes)
         distributed.launch(sys.argv, processes)
     keep_freed_memory()
     world = distributed.init_from_env(options['device'])

@@ -126,6 +126,12 @@ def test_mistakes_get_one_message(tmp_path: Path, arguments: list[str], code: in
     assert not (tmp_path / 'runs').exists() or not list((tmp_path / 'runs').iterdir()), 'a mistake left a run folder behind'
 
 
+@pytest.mark.parametrize('mistake', ['data.path=nothing.zip', 'loop.batch=3', 'gan.views=0'])
+def test_a_mistake_is_said_once_whatever_the_number_of_processes(tmp_path: Path, mistake: str) -> None:
+    result = run('--cfg', 'demo', *TINY, '--kimg', '0.016', '--gpus', '2', '--device', 'cpu', '--set', mistake, cwd=tmp_path)
+    assert result.returncode in (64, 66) and result.stderr.count('error: ') == 1 and 'Traceback' not in result.stderr
+
+
 def test_two_processes_on_one_machine(tmp_path: Path) -> None:
     result = run('--cfg', 'demo', *TINY, '--kimg', '0.016', '--gpus', '2', '--device', 'cpu', cwd=tmp_path)
     assert result.returncode == 0, result.stderr[-3000:]

@@ -45,10 +45,7 @@ def build(config: TrainingConfig, world: World | None = None) -> Built:
     The ranks of a `world` share the work that takes long, and must then all be here.
     Raises MissingInputError, DataError or UsageError when the data are not there or do not fit the configuration.
     """
-    if not config.data.path:
-        raise UsageError('No data. Give --data a zip or a folder that dataset_tool.py wrote, or a synthetic set such as synthetic:car.')
-    dataset = open_dataset(config.data.path)
-    config = fit_to_data(config, dataset, 1 if world is None else world.size)
+    dataset, config = open_data(config, 1 if world is None else world.size)
     # The global generator is used for initial weights alone, and put back as it was.
     with torch.random.fork_rng():
         torch.random.manual_seed(config.loop.seed)
@@ -74,6 +71,14 @@ def build(config: TrainingConfig, world: World | None = None) -> Built:
         example_cameras=conditions.labels if isinstance(conditions, LabelledConditions) else None,
         said=tuple(said),
     )
+
+
+def open_data(config: TrainingConfig, processes: int = 1) -> tuple[ImageSet, TrainingConfig]:
+    """The data, and the configuration fitted to them. Errors as of `build`, of which most are found here, in seconds."""
+    if not config.data.path:
+        raise UsageError('No data. Give --data a zip or a folder that dataset_tool.py wrote, or a synthetic set such as synthetic:car.')
+    dataset = open_dataset(config.data.path)
+    return dataset, fit_to_data(config, dataset, processes)
 
 
 def fit_to_data(config: TrainingConfig, dataset: ImageSet, processes: int = 1) -> TrainingConfig:
