@@ -50,8 +50,6 @@ class Comparison:
         if self.difference is None or len(self.seeds) < 2:
             return False
         interval = self.difference.interval
-        if interval.high - interval.low <= 1e-9 * abs(interval.value):  # two seeds with the same coarse number say nothing of others
-            return False
         return (interval.low > 0 or interval.high < 0) and self.difference.agrees and self.adjusted < LEVEL and self.difference.p_seeds < LEVEL
 
 

@@ -5,10 +5,10 @@ Percentile bootstrap (Efron and Tibshirani 1993, chapter 13), hierarchical where
 
 Limits. With S seeds the bootstrap sees only (S - 1) / S of the variance between them: where that dominates, 3 seeds give a nominal 95 %
 interval that holds the truth about 75 times in 100 (5 seeds: 80, 10: 85), and p counts how the networks that were trained differ, not whether
-others would: where seeds scatter ten times as much as rows do, one pair in six of equal arms has an interval without 0 and three seeds that agree.
-Hence an order is claimed only if Student's test over the seeds alone says so, too. A resampled set holds every row several times, so a statistic that looks for copies or for nearest neighbours
-(duplicates, diversity, coverage, recall) must not be resampled: take `seed_interval` of its values per seed. The statistic is called draws
-x seeds times (twice that for a paired difference); the resampling itself costs 0.05 s of one thread for 2000 rows, 3 seeds and 1000 draws.
+others would: where seeds scatter ten times as much as rows do, one pair in six of equal arms has an interval without 0 and three seeds that
+agree. Hence an order is claimed only if Student's test over the seeds alone says so, too. A resampled set holds every row several times, so a
+statistic that looks for copies or for nearest neighbours (duplicates, diversity, coverage, recall) must not be resampled: take `seed_interval`
+of its values per seed. The statistic is called draws x seeds times (twice that for a paired difference); the resampling itself costs 0.05 s of one thread for 2000 rows, 3 seeds and 1000 draws.
 """
 
 import math
@@ -51,7 +51,7 @@ class Interval:
 class Difference:
     """First arm minus second. agrees: the differences of all seeds have the same sign, none is 0 (with one seed: is not 0).
 
-    p: two-sided, in (0, 1], of the bootstrap. p_seeds: Student's, over the seeds alone; NaN with one seed.
+    p: two-sided, in (0, 1], of the bootstrap. p_seeds: `student_p` of the seeds alone.
     """
 
     interval: Interval
@@ -134,13 +134,16 @@ def paired_difference(
 
 
 def student_p(differences: Sequence[float]) -> float:
-    """Two-sided p of Student's paired test, of one difference per seed; NaN for one seed, 1 where all are 0, 0 where all are the same."""
+    """Two-sided p of Student's paired test, of one difference per seed (Student 1908); 1 where all are 0.
+
+    NaN where there is no spread to judge by: with one seed, or where all differ by the same to the last digit, as coarse numbers do by chance.
+    """
     numbers = np.asarray(differences, dtype=np.float64)
     if len(numbers) == 1:
         return math.nan
     mean, error = float(numbers.mean()), float(numbers.std(ddof=1)) / math.sqrt(len(numbers))
-    if error == 0:
-        return 1.0 if mean == 0 else 0.0
+    if error <= 1e-9 * abs(mean):
+        return 1.0 if mean == 0 else math.nan
     return float(2 * stdtr(len(numbers) - 1, -abs(mean) / error))
 
 

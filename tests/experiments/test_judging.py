@@ -10,7 +10,7 @@ from experiments.experiment import Arm, Bar, Experiment
 from experiments.judging import Comparison, complete_seeds, judge, judge_bar, paired
 from experiments.side_by_side import Workers
 from metrics.evidence import Evidence
-from metrics.intervals import Difference, Interval
+from metrics.intervals import Difference, Interval, student_p
 from metrics.measurable import NotMeasurable
 from metrics.suite import Reference
 from tests.experiments.tiny import arms_of, evidence
@@ -146,9 +146,10 @@ def test_arms_that_differ_by_their_seeds_alone_are_seldom_told_apart() -> None:
 
 
 def test_seeds_that_agree_to_the_last_digit_claim_nothing() -> None:
-    same = Difference(Interval(-0.002, -0.002, -0.002), True, 1e-15, 1e-15)
-    assert not Comparison('A', 'B', 'coverage', (0, 1), same, adjusted=1e-13).claimed
-    assert Comparison('A', 'B', 'coverage', (0, 1), replace(same, interval=Interval(-0.002, -0.0021, -0.0019)), adjusted=1e-13).claimed
+    assert math.isnan(student_p([0.039 - 0.037, 0.054 - 0.052])) and student_p([0.0, 0.0]) == 1
+    interval = Interval(-0.002, -0.0021, -0.0019)
+    for p, claimed in ((0.01, True), (math.nan, False)):
+        assert Comparison('A', 'B', 'coverage', (0, 1), Difference(interval, True, 0.001, p), adjusted=0.001).claimed is claimed
 
 
 def test_an_experiment_may_name_the_pairs_that_are_compared() -> None:

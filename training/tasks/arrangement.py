@@ -74,9 +74,8 @@ def arranged(image: Tensor, rig: Rig) -> Arrangement:
     if len(image) < FEWEST:
         raise DataError(f'fewer than {FEWEST} photographs, too few to be arranged by likeness')
     features = torch.cat([edges(part) for part in image.split(ROWS)])
-    first = _first_copies(features)
-    if (first < torch.arange(len(first))).any():  # a dozen copies would be neighbours of nobody else
-        originals, number = first.unique(return_inverse=True)
+    originals, number = _first_copies(features).unique(return_inverse=True)
+    if len(originals) < len(image):  # a dozen copies would be neighbours of nobody else
         found = arranged(image[originals], rig)
         return Arrangement(found.yaw_rad[number], found.sense_share)
     features = torch.cat([features, *(edges(part) for part in image.flip(3).split(ROWS))])

@@ -103,24 +103,26 @@ class GanTask:
 
     def state_dict(self) -> dict:
         readings = self.conditions.readings.state_dict() if isinstance(self.conditions, ReadConditions) else {}
-        arranged = {}
-        if self.arranged is not None:
-            arranged = {'arranged/codes': self.arranged.codes.clone()}
-            if self.arranged.classes is not None:
-                arranged['arranged/classes'] = self.arranged.classes.clone()
+        arranged = {name: tensor.clone() for name, tensor in self._arranged().items()}
         return self.ada.state_dict() | {f'readings/{name}': tensor for name, tensor in readings.items()} | arranged
 
     def load_state_dict(self, state: dict) -> None:
         self.ada.load_state_dict(state)
         if isinstance(self.conditions, ReadConditions):
             self.conditions.readings.load_state_dict({name: state[f'readings/{name}'] for name in ('codes', 'written')})
-        found, saved = None if self.arranged is None else self.arranged.codes, state.get('arranged/codes')
-        classes = state.get('arranged/classes')
-        others = classes is not None and self.arranged is not None and not torch.equal(classes, self.arranged.classes)
-        if others or (None if found is None else found.shape) != (None if saved is None else saved.shape):
+        found, saved = self._arranged(), {name: tensor.cpu() for name, tensor in state.items() if name.startswith('arranged/')}
+        alike = found.keys() == saved.keys() and all(found[name].shape == saved[name].shape for name in found)
+        if not alike or ('arranged/classes' in found and not torch.equal(found['arranged/classes'], saved['arranged/classes'])):
             raise DataError('Likeness arranges other classes of these photographs than where the state was saved. Continue on the machine that began.')
-        if found is not None:  # another machine arranges them a little differently
-            found.copy_(saved)
+        if self.arranged is not None:  # another machine arranges them a little differently
+            self.arranged.codes.copy_(saved['arranged/codes'])
+
+    def _arranged(self) -> dict[str, Tensor]:
+        """What a state keeps of where likeness put the photographs."""
+        if self.arranged is None:
+            return {}
+        classes = {} if self.arranged.classes is None else {'arranged/classes': self.arranged.classes}
+        return {'arranged/codes': self.arranged.codes} | classes
 
     def _generator_terms(self, batch: Batch, moment: Moment) -> Iterator[Tensor]:
         config = self.config

@@ -172,6 +172,11 @@ def test_photographs_that_training_mirrors_are_seen_from_both_sides() -> None:
     assert abs(codes[:, 0].mean()) < 0.05, 'no side is seen more often than the other'
 
 
+def test_training_that_mirrors_knows_it() -> None:
+    once, both = (build(config_of('poses read and arranged', f'data.mirror={mirror}')).task.arranged.codes for mirror in ('false', 'true'))
+    assert len(both) == 2 * len(once)
+
+
 def test_copies_of_one_photograph_are_no_obstacle() -> None:
     image, _ = photographs('car')
     image = image[:400]
