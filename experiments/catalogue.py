@@ -177,6 +177,8 @@ E3X = replace(
     arms={
         'A': E3.arms['A'],
         'B': E3.arms['B'],
+        'C': E3.arms['C'],
+        'D': E3.arms['D'],
         'V4': Arm('four views', ('gan.views=4',)),
         'G': Arm('views of a scene are neighbours in the minibatch deviation', (_TOGETHER,)),
         'J': Arm('two views are judged with one answer', ('discriminator.views_together=2', _TOGETHER)),
@@ -184,12 +186,23 @@ E3X = replace(
         'R': Arm('one view, relativistic pairs with R1 and R2', (_ONE_VIEW, *_RELATIVISTIC)),
         'RM': Arm('two views, relativistic pairs with R1 and R2', _RELATIVISTIC),
         'S': Arm("two views in the generator's step, one in the discriminator's", ('gan.views_discriminator=1',)),
+    },
+    bars=(),
+    compared=tuple(('A', other) for other in ('B', 'C', 'D', 'V4', 'G', 'J', 'L', 'R', 'RM', 'S')),
+)
+
+E3U = replace(
+    E3,
+    name='E3u',
+    claim='Where the cameras are read off the pictures, two judged views help the shape.',
+    kimg=16.0,
+    arms={
         'U': E3.arms['U'],
         'UV': Arm('U with two views', (_TWO_VIEWS,), preset='demo-unposed'),
         'UR': Arm('U with relativistic pairs, R1 and R2', _RELATIVISTIC, preset='demo-unposed'),
     },
     bars=(),
-    compared=(*(('A', other) for other in ('B', 'V4', 'G', 'J', 'L', 'R', 'RM', 'S')), ('U', 'UV'), ('U', 'UR')),
+    compared=(('U', 'UV'), ('U', 'UR')),
 )
 
-EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (E1, E1X, E2, E3, E3X)}
+EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (E1, E1X, E2, E3, E3X, E3U)}
