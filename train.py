@@ -15,7 +15,7 @@ import torch
 
 from dnnlib import config as configs
 from dnnlib.atomic import atomic_write
-from dnnlib.errors import DataError, MissingInputError, StorageError, UsageError, run_command
+from dnnlib.errors import DataError, MissingInputError, StorageError, Terminated, UsageError, run_command
 from dnnlib.log import tee
 from dnnlib.runs import RunLock, check_writable, next_run_folder
 from dnnlib.units import format_bytes
@@ -72,27 +72,24 @@ def main(context: click.Context, **options) -> None:
             config = replace(config, loop=replace(config.loop, kimg=options['kimg']))
     else:
         config, folder = configured(options), None
-    processes = options['gpus'] or _processes_by_default(config, options['device'])
-    if processes > 1 and not distributed.is_launched() and not options['dry_run']:
-        # A mistake is said once, and not by every process.
-        config.loop.rows_per_device(distributed.World(size=processes))
-        metrics.check(config.metrics.names, config.metrics.num)
-        open_data(config, processes)
-        distributed.launch(sys.argv, processes)
+    processes = distributed.launched_size() or options['gpus'] or _processes_by_default(config, options['device'])
+    _refuse_mistakes(config, processes, options['dry_run'])
+    if processes > 1 and not distributed.is_launched():
+        open_data(config, processes)  # its mistakes are said once as well, and not by every process
+        if not options['dry_run']:
+            distributed.launch(sys.argv, processes)
     keep_freed_memory()
     world = distributed.init_from_env(options['device'])
     if world.device.type == 'cpu':
         torch.set_num_threads(options['threads'])
         # Adam's moments of weights that have come to rest fade into denormal numbers, with which processors are slow (docs/benchmarks.md).
         torch.set_flush_denormal(True)
-    config.loop.rows_per_device(world)
-    metrics.check(config.metrics.names, config.metrics.num)
     built = build(config, world)
     if world.is_main and not options['resume']:
         for remark in (*remarks(built.config, built.dataset), *built.said):
             print(f'note: {remark}', file=sys.stderr)
     if options['dry_run']:
-        print(describe(built))
+        print(describe(built, processes))
         return
     if folder is None:
         folder = world.all_gather_object(_new_run_folder(options, built, world) if world.is_main else None)[0]
@@ -110,6 +107,18 @@ def _processes_by_default(config: TrainingConfig, device: str | None) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     fits = [n for n in range(1, min(cores, MOST_CPU_PROCESSES) + 1) if batch % n == 0 and (batch // n) % group == 0]
     return max(fits, default=1)
+
+
+def _refuse_mistakes(config: TrainingConfig, processes: int, dry_run: bool) -> None:
+    """What is quick to find. Only a dry run can do without files that metrics need."""
+    config.data.require_path()
+    config.loop.rows_per_device(distributed.World(size=processes))
+    try:
+        metrics.check(config.metrics.names, config.metrics.num)
+    except MissingInputError as error:
+        if not dry_run:
+            raise
+        print(f'note: {error}', file=sys.stderr)
 
 
 def _refuse_changes(context: click.Context) -> None:
@@ -145,8 +154,8 @@ def configured(options: dict) -> TrainingConfig:
     return configs.override(config, [*assignments, *options['settings']])
 
 
-def describe(built: Built) -> str:
-    """What --dry-run prints: every setting, every layer, and the memory to expect."""
+def describe(built: Built, processes: int = 1) -> str:
+    """What --dry-run prints: every setting, every layer, and the memory to expect where that many processes share a batch."""
     settings = '\n'.join(f'  {name} = {value}' for name, value in configs.flatten(built.config).items())
     generator, discriminator, data = built.task.generator, built.task.discriminator, built.dataset
     z = torch.zeros(1, generator.z_dim)
@@ -166,12 +175,12 @@ def describe(built: Built) -> str:
             f'Generator:\n{layer_table(generator, z, classes, camera)}',
             f'Discriminator:\n{layer_table(discriminator, *judged)}',
             f'Data: {data.name}, {len(data)} images of {data.resolution} pixels, {data.num_classes} classes, cameras: {data.has_cameras}',
-            f'Memory: about {format_bytes(expected_memory(built))} per device',
+            f'Memory: about {format_bytes(expected_memory(built, processes))} per device',
         ]
     )
 
 
-def expected_memory(built: Built) -> int:
+def expected_memory(built: Built, processes: int = 1) -> int:
     """Bytes: weights, their average, gradients and two Adam moments, and what one micro-batch keeps for its backward pass."""
     generator, discriminator = built.task.generator, built.task.discriminator
     weights = 4 * (5 * count_parameters(generator) + 4 * count_parameters(discriminator))
@@ -183,7 +192,7 @@ def expected_memory(built: Built) -> int:
     seen = 2 * sum(r * r * 4 * width for r, width in built.config.discriminator.widths().items())
     gan = built.config.gan
     per_image = (rays * (rendering.samples_coarse + rendering.samples_fine) * per_point + seen) * (gan.views + (gan.mirror_weight > 0)) + planes
-    return weights + 4 * per_image * (built.config.loop.batch_gpu or built.config.loop.batch)
+    return weights + 4 * per_image * (built.config.loop.batch_gpu or built.config.loop.batch // processes)
 
 
 def _config_of_run(folder: Path) -> TrainingConfig:
@@ -249,10 +258,10 @@ def _train(built: Built, folder: Path, world: distributed.World, resume: bool) -
 
 @contextlib.contextmanager
 def _dropped_if_never_begun(trainer: Trainer) -> Iterator[None]:
-    """A new run folder that a mistake ends before the first step is deleted: nobody wants to count or tidy up failed attempts."""
+    """A new run folder that a mistake or Ctrl-C ends before the first step is deleted: nobody wants to count or tidy up failed attempts."""
     try:
         yield
-    except (UsageError, DataError, MissingInputError, StorageError):
+    except (UsageError, DataError, MissingInputError, StorageError, KeyboardInterrupt, Terminated):
         if trainer.nimg == 0:
             shutil.rmtree(trainer.folder, ignore_errors=True)
         raise

@@ -108,13 +108,13 @@ def run_command(command: 'click.Command') -> NoReturn:
     command_line(functools.partial(command.main, standalone_mode=False))()
 
 
-class _Terminated(BaseException):
+class Terminated(BaseException):
     """SIGTERM came; like KeyboardInterrupt no error, so that only clean-up takes notice of it on the way out."""
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     """Unwind instead of dying on the spot, so that temporary files go."""
-    raise _Terminated
+    raise Terminated
 
 
 def _report(error: BaseException) -> int:
@@ -142,7 +142,7 @@ def _classify(error: BaseException) -> tuple[int, str | None]:
         return error.exit_code, f'error: {error}'
     if isinstance(error, KeyboardInterrupt):
         return 130, 'stopped: interrupted'
-    if isinstance(error, _Terminated):
+    if isinstance(error, Terminated):
         return 143, 'stopped: terminated'
     if isinstance(error, OSError):
         return StorageError.exit_code, f'error: {describe_os_error(error)}'

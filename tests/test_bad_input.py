@@ -215,6 +215,7 @@ def way(name: str) -> list[str]:
         ('poses learned', ('ada.mode=ada', 'augment.rotate=1', 'augment.xflip=1'), 'set augment.xflip=0 and augment.rotate=0'),
         ('poses read', ('gan.far_hold_kimg=0', 'gan.far_fade_kimg=0'), 'give gan.far_hold_kimg'),
         ('poses read', ('gan.far_hold_kimg=-1',), 'cannot be negative'),
+        ('poses read', ('cameras.radius=10',), 'Cameras at a distance of 10'),
         ('views apart', ('gan.w_average_beta=5',), 'gan.w_average_beta lies between 0 and 1'),
         ('views apart', ('gan.style_mixing_probability=-1',), 'lies between 0 and 1'),
         ('poses learned', ('gan.pose_reading_weight=0',), 'teaches it nothing'),
@@ -262,6 +263,17 @@ def test_data_without_classes(tmp_path: Path, capsys) -> None:
     errors = capsys.readouterr().err
     assert errors.count('error: ') == 1 and 'no classes in its labels' in errors and not (tmp_path / 'runs').exists()
     assert run(*arguments, '--set', 'data.needs_classes=false') == 0
+
+
+def test_class_folders_that_are_mixed_are_mentioned(tmp_path: Path, capsys) -> None:
+    for name in ('cat/1.png', 'dog/2.png', '00000/3.png', '00001/4.png'):
+        (tmp_path / name).parent.mkdir()
+        Image.new('RGB', (32, 32)).save(tmp_path / name)
+    assert run('--cfg', 'photos', '--data', tmp_path, '--set', 'data.needs_classes=false', '--metrics', 'none', '--dry-run') == 0
+    assert 'lie in 2 folders' in capsys.readouterr().err
+    (tmp_path / 'cat/1.png').rename(tmp_path / 'dog/1.png')
+    assert run('--cfg', 'photos', '--data', tmp_path, '--set', 'data.needs_classes=false', '--metrics', 'none', '--dry-run') == 0
+    assert 'folders' not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('name', ['views apart', 'pairs of a class', 'poses read'])

@@ -1,6 +1,8 @@
 """The door train.py: help, dry run, two real steps, Ctrl-C and resume, and one clear message for each mistake."""
 
+import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+import train
+from dnnlib.errors import run_command
 from tests.training.tiny import SETTINGS
+from training.loop import Trainer
 from training.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,6 +91,20 @@ def test_ctrl_c_saves_and_resume_ends_where_an_uninterrupted_run_ends(tmp_path: 
     assert ours.read_bytes() == theirs.read_bytes()
 
 
+@pytest.mark.parametrize('end', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_first_step_leaves_nothing(tmp_path: Path, monkeypatch, end: signal.Signals) -> None:
+    monkeypatch.setattr(Trainer, 'run', lambda *_: os.kill(os.getpid(), end))
+    monkeypatch.setattr(train, 'StopRequest', contextlib.nullcontext)  # as if it came just before
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            monkeypatch.setattr(sys, 'argv', ['train.py', '--cfg', 'demo', *TINY, '--gpus', '1', '--outdir', str(tmp_path / 'runs')])
+            run_command(train.main)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 128 + end and list((tmp_path / 'runs').iterdir()) == []
+
+
 MISTAKES = {
     'no preset': ([], 64, 'Which preset'),
     'unknown preset': (['--cfg', 'demp'], 64, "Did you mean 'demo'"),
@@ -99,6 +118,10 @@ MISTAKES = {
     'empty folder': (['--cfg', 'photos', '--data', 'empty'], 65, 'empty'),
     'unknown synthetic class': (['--cfg', 'demo', '--data', 'synthetic:cat'], 64, "'cat'"),
     'batch cannot be cut': (['--cfg', 'demo', *TINY, '--batch-gpu', '3'], 64, '--batch-gpu 3'),
+    'no length': (['--cfg', 'demo', *TINY, '--kimg', '0'], 64, 'kimg'),
+    'a dry run of processes that cannot share': (['--cfg', 'demo', *TINY, '--gpus', '3', '--dry-run'], 64, 'shared by 3'),
+    'cameras that see nothing': (['--cfg', 'demo', *TINY, '--set', 'generator.rendering.far=2.6'], 65, '100% of the cameras'),
+    'small images for a large preset': (['--cfg', 'unposed', '--data', 'synthetic:car,mug', '--metrics', 'none'], 64, 'enlarges them'),
     'unknown metric': (['--cfg', 'demo', '--metrics', 'fid51k'], 64, 'fid51k'),
     'resume of nothing': (['--resume', 'empty'], 66, 'not a run folder'),
     'resume with other settings': (['--resume', 'empty', '--gamma', '3'], 64, '--gamma'),

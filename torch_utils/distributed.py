@@ -145,6 +145,11 @@ def is_launched() -> bool:
     return 'RANK' in os.environ and 'WORLD_SIZE' in os.environ
 
 
+def launched_size() -> int | None:
+    """How many ranks torchrun started, this one among them; None where it did not."""
+    return int(os.environ['WORLD_SIZE']) if is_launched() else None
+
+
 def finish(exit_code: int = 0) -> None:
     """Leave the world together: every rank calls it last, with the same code. A rank of several ends here; one alone returns for code 0.
 

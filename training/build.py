@@ -10,6 +10,7 @@ from dnnlib.errors import DataError, UsageError
 from torch_utils.distributed import World
 from training.augment.controller import AdaController
 from training.augment.pipe import AugmentPipe
+from training.cameras.convention import from_eg3d
 from training.cameras.rig import rig_of
 from training.config import TrainingConfig
 from training.data.archive import open_dataset
@@ -75,9 +76,7 @@ def build(config: TrainingConfig, world: World | None = None) -> Built:
 
 def open_data(config: TrainingConfig, processes: int = 1) -> tuple[ImageSet, TrainingConfig]:
     """The data, and the configuration fitted to them. Errors as of `build`, of which most are found here, in seconds."""
-    if not config.data.path:
-        raise UsageError('No data. Give --data a zip or a folder that dataset_tool.py wrote, or a synthetic set such as synthetic:car.')
-    dataset = open_dataset(config.data.path)
+    dataset = open_dataset(config.data.require_path())
     return dataset, fit_to_data(config, dataset, processes)
 
 
@@ -99,6 +98,8 @@ def fit_to_data(config: TrainingConfig, dataset: ImageSet, processes: int = 1) -
             f'{config.data.path} has no cameras in its labels, and preset {config.preset or "(none)"} needs them. Use --cfg photos, which draws '
             'cameras from a law, or make the data set with cameras (docs/data.md).'
         )
+    if config.cameras is None:
+        _refuse_blind_cameras(config, dataset)
     size = dataset.resolution
     # Without super-resolution the picture is the render; both change together, else the configuration would refuse itself.
     render = size if config.generator.superres is None else config.generator.render_resolution
@@ -106,6 +107,11 @@ def fit_to_data(config: TrainingConfig, dataset: ImageSet, processes: int = 1) -
     if config.generator.superres is None and final not in (None, render):
         raise UsageError(
             f'gan.render_resolution_final={final} needs super-resolution: without it the picture is the render, which has the {size} pixels of the data.'
+        )
+    if config.generator.superres is not None and size < render:
+        raise UsageError(
+            f'Preset {config.preset or "(none)"} renders {render} pixels and enlarges them, and the images of {config.data.path} have {size}. Take larger images, '
+            'a preset for small ones (demo-..., photos, photos-unposed), or --set generator.superres=none, which renders as many pixels as the data have.'
         )
     generator = replace(config.generator, num_classes=num_classes, image_resolution=size, render_resolution=render)
     discriminator = replace(config.discriminator, num_classes=num_classes, image_resolution=size)
@@ -118,9 +124,23 @@ def fit_to_data(config: TrainingConfig, dataset: ImageSet, processes: int = 1) -
     return replace(config, generator=generator, discriminator=discriminator)
 
 
+def _refuse_blind_cameras(config: TrainingConfig, dataset: ImageSet) -> None:
+    """Labels in another unit of length are what makes data sets of others render as empty space."""
+    near, far = config.generator.rendering.near, config.generator.rendering.far
+    if far == 'box':
+        return
+    distance = from_eg3d(torch.from_numpy(dataset.cameras())).origins.norm(dim=1)
+    blind = ((distance <= near) | (distance >= far)).float().mean().item()
+    if blind > 0.5:
+        raise DataError(
+            f'{blind:.0%} of the cameras of {config.data.path} do not see the middle of the world: they stand {distance.median():.3g} away from it (median), and '
+            f'rays begin at {near:g} and end at {far:g} (generator.rendering.near and far). Scale the cameras, or change where rays begin and end.'
+        )
+
+
 def remarks(config: TrainingConfig, dataset: ImageSet) -> list[str]:
     """What of the data this configuration leaves unused, or will hardly learn from: sentences for the user, said once."""
-    said = []
+    said = list(dataset.remarks())
     told = config.cameras is None or config.discriminator.conditions_on_camera or config.generator.conditions_on_camera
     if dataset.has_cameras and not told:
         said.append(f'The labels of {dataset.name} hold cameras; preset {config.preset or "(none)"} does not look at them.')

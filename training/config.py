@@ -24,6 +24,12 @@ class DataConfig:
     use_classes: bool = True  # condition on the classes that the data have
     needs_classes: bool = False  # refuse data without classes: the method is class-conditional
 
+    def require_path(self) -> str:
+        """`path`, or a UsageError where there is none."""
+        if not self.path:
+            raise UsageError('No data. Give --data a zip or a folder that dataset_tool.py wrote, or a synthetic set such as synthetic:car.')
+        return self.path
+
 
 @dataclass(frozen=True, slots=True)
 class MetricsConfig:
@@ -116,8 +122,15 @@ def _contradictions(config: TrainingConfig, processes: int) -> Iterator[tuple[bo
     yield discriminator.pose is not None and config.ada.mode != 'noaug' and bool(turns), (
         f"A picture that is turned or mirrored was taken from another camera, and this discriminator reads cameras: set {' and '.join(f'augment.{name}=0' for name in turns)}."
     )
+    rendering = generator.rendering
+    if config.cameras is not None and rendering.far != 'box':
+        yield (
+            not rendering.near < config.cameras.radius < rendering.far,
+            f'Cameras at a distance of {config.cameras.radius:g} (cameras.radius) see nothing of what they look at: rays begin at {rendering.near:g} and end at '
+            + f'{rendering.far:g} (generator.rendering.near and far). Change one of them.',
+        )
     yield (
-        generator.rendering.far_at_start is not None and gan.far_hold_kimg == gan.far_fade_kimg == 0,
+        rendering.far_at_start is not None and gan.far_hold_kimg == gan.far_fade_kimg == 0,
         'generator.rendering.far_at_start is where rays end at first, and training begins with the whole of them: give gan.far_hold_kimg and '
         + 'gan.far_fade_kimg, or set far_at_start to none.',
     )

@@ -53,9 +53,9 @@ class LoopConfig:
     ema_ramp_up: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or self.kimg < 0 or self.tick_kimg <= 0 or self.snapshot_ticks < 1:
+        if self.batch < 1 or self.kimg <= 0 or self.tick_kimg <= 0 or self.snapshot_ticks < 1:
             raise UsageError(
-                f'batch and snapshot_ticks must be at least 1, tick_kimg positive and kimg not negative; found batch={self.batch}, '
+                f'batch and snapshot_ticks must be at least 1, kimg and tick_kimg positive; found batch={self.batch}, '
                 f'snapshot_ticks={self.snapshot_ticks}, tick_kimg={self.tick_kimg}, kimg={self.kimg}.'
             )
         if self.keep_states < 1 or self.seed < 0 or self.ema_half_life_kimg < 0 or self.ema_ramp_up < 0:

@@ -41,6 +41,10 @@ class ImageSet(ABC):
         """Camera numbers of every item, float32 [len, 25]. Only for a set with cameras."""
         return np.stack([self.label(i).camera25 for i in range(len(self))]).astype(np.float32)
 
+    def remarks(self) -> tuple[str, ...]:
+        """What looks like a misunderstanding and is none that could be refused: sentences for the user."""
+        return ()
+
     @abstractmethod
     def fingerprint(self) -> str:
         """Hex digest that tells this set from others; part of what a resumed run compares."""

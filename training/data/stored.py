@@ -84,5 +84,13 @@ class StoredImages(ImageSet):
     def label(self, index: int) -> Label:
         return self._labels[index]
 
+    def remarks(self) -> tuple[str, ...]:
+        # Numbered folders mean nothing: that is how StyleGAN's tools keep a folder small.
+        folders = {top for top, slash, _ in (name.partition('/') for name in self._names) if slash and not top.isdigit()}
+        if FILE in self._source.json_names or len(folders) < 2:
+            return ()
+        mixed = f'The images of {self._source.path} lie in {len(folders)} folders, and without {FILE} nothing says what these mean: all are mixed.'
+        return (f'{mixed} If they are classes, let dataset_tool.py make a data set of them.',)
+
     def fingerprint(self) -> str:
         return hashlib.sha256(f'stored/{self._source.fingerprint()}'.encode()).hexdigest()
