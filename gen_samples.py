@@ -320,7 +320,8 @@ def write_pictures(session: Session) -> list[Scene]:
                 kept.append(scene)
     if len(session.subjects) > 1 or options.grid is not None:
         for kind, pictures in Still.cat(outputs).by_kind(options, shared_range=True).items():
-            save_picture(session.folder / f'grid{kind}.png', tile(shrink_to_fit(pictures, *session.shape), *session.shape))
+            blank = 0 if kind == '_depth' else 255  # near is bright: an empty cell is no thing close by
+            save_picture(session.folder / f'grid{kind}.png', tile(shrink_to_fit(pictures, *session.shape), *session.shape, blank))
     if options.pose == 'orbit':
         shape = (len(around), len(session.subjects))
         for kind, pictures in Still.cat([still for column in turns for still in column]).by_kind(options, shared_range=True).items():

@@ -1,5 +1,6 @@
 """Weights files: one safetensors file that holds the averaged generator, the discriminator and, in its header, all that is needed to build and use them."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ EXAMPLE_CAMERAS = 256  # of labelled data, which are at hand when more are wante
 # A read law is lost with its run, so that its examples are all that metrics will know: 1024 directions are within 3 % of the circle of the
 # law's own (1 / sqrt(1024)), and 100 kB. With classes there are as many in all, but never fewer than 32 of a class.
 READ_CAMERAS, LEAST_OF_A_CLASS = 1024, 32
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +126,16 @@ def load_discriminator(path: str | Path, device: torch.device | str = 'cpu') -> 
 
 
 def find_snapshot(path: str | Path) -> Path:
-    """The weights file that `path` means."""
+    """The weights file that `path` means. Runs that are newer than it and have none yet are mentioned."""
     path = Path(path)
     if not path.is_dir():
         return path
-    for pattern in ('network-snapshot-*.safetensors', '[0-9]*-*/network-snapshot-*.safetensors'):
-        found = sorted(path.glob(pattern))
+    for folder in (path, *sorted(path.glob('[0-9]*-*'), reverse=True)):
+        found = sorted(folder.glob('network-snapshot-*.safetensors'))
         if found:
+            newer = [run.name for run in path.glob('[0-9]*-*') if folder != path and run.name > folder.name and run.is_dir()]
+            if newer:
+                _log.warning('%s has no weights yet; taking %s', ', '.join(sorted(newer)), found[-1])
             return found[-1]
     raise MissingInputError(f'No network-snapshot-*.safetensors in {path} or in a run folder there. Has the run reached its first snapshot?')
 

@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 from safetensors import safe_open
 
-from dnnlib.errors import DataError
+from dnnlib.errors import DataError, MissingInputError
 from tests.training.tiny import config_of, full_config, tiny_config, trainer_of
 from torch_utils.distributed import World
 from torch_utils.interrupt import StopRequest
@@ -26,6 +26,7 @@ from training.snapshot import (
     Snapshot,
     conditions_of,
     examples_of,
+    find_snapshot,
     finds_cameras,
     load_generator,
     save_snapshot,
@@ -127,6 +128,19 @@ def test_examples_of_labelled_cameras_are_taken_from_the_whole_set(tmp_path: Pat
     save_snapshot(path, built.task.generator, built.task.discriminator, Snapshot(built.config, 1.0, (), None), labels)
     kept = safetensors.torch.load_file(path)['cameras'][:, 0]
     assert len(kept) == 256 and kept[0] == 0 and kept[-1] == 999 and kept.diff().max() <= 5
+
+
+def test_a_folder_of_runs_means_its_newest_weights_and_says_what_has_none(tmp_path: Path, caplog) -> None:
+    for name in ('00001-a/network-snapshot-000004', '00001-a/network-snapshot-000012', '00000-b/network-snapshot-000020', '00002-c/log'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f'{name}.safetensors').touch()
+    newest = tmp_path / '00001-a/network-snapshot-000012.safetensors'
+    assert find_snapshot(tmp_path) == newest
+    assert '00002-c has no weights yet' in caplog.text and '00000-b' not in caplog.text
+    caplog.clear()
+    assert find_snapshot(tmp_path / '00001-a') == newest and not caplog.text
+    with pytest.raises(MissingInputError, match='first snapshot'):
+        find_snapshot(tmp_path / '00002-c')
 
 
 def test_a_file_from_before_a_setting_has_its_default(tmp_path: Path) -> None:
