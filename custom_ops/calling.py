@@ -13,13 +13,13 @@ ELEMENTS_PER_THREAD = 1 << 18  # on the CPU: fewer do not pay for starting a thr
 
 def takes(x: Tensor) -> bool:
     """Whether kernels take such a tensor."""
-    return x.dtype in FORMATS and x.numel() < 2**31
+    return x.dtype in FORMATS and x.numel() < 2**30
 
 
 def refusal(op: str, backend: str, x: Tensor) -> ValueError:
     """The error for a kernel that was asked for by name and does not take x."""
     return ValueError(
-        f'backend {backend!r} was asked for {op}, whose kernels take fewer than 2^31 numbers of float32, bfloat16 or float16; '
+        f'backend {backend!r} was asked for {op}, whose kernels take fewer than 2^30 numbers of float32, bfloat16 or float16; '
         f"x has {x.numel()} of {str(x.dtype).removeprefix('torch.')}; use backend='auto' or 'reference'"
     )
 

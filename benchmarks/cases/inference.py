@@ -47,9 +47,12 @@ class InferenceCase:
         return replace(self, side=8, settings=(*self.settings, *tiny))
 
     def build(self, contestant: str, device: torch.device) -> tuple[Part, ...]:
+        config = self.config()
+        if contestant == KERNELS_BF16 and config.superres:
+            config = replace(config, superres=replace(config.superres, precision='bf16'))
         with torch.random.fork_rng():
             torch.random.manual_seed(0)
-            ours = Generator3D(self.config())
+            ours = Generator3D(config)
             z = torch.randn(self.images, ours.z_dim).to(device)
         camera = orbit(torch.linspace(-0.4, 0.4, self.images), 0.1, 2.7, focal=4.2647).to(device)
         network = ours

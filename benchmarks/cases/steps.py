@@ -29,6 +29,7 @@ from training.tasks.gan_config import GanConfig
 
 PLAIN = ('ada.mode=noaug', 'gan.blur_fade_kimg=0')
 BF16 = ('gan.precision_discriminator=bf16', 'gan.precision_backbone=bf16')
+BF16_SUPERRES = 'generator.superres.precision=bf16'
 FEW_IMAGES = 64  # of the data set; they are drawn once and kept
 
 
@@ -71,7 +72,7 @@ class StepCase:
     def build(self, contestant: str, device: torch.device) -> tuple[Part, ...]:
         config = self.config()
         if contestant == KERNELS_BF16:
-            config = configs.override(config, list(BF16))
+            config = configs.override(config, [*BF16, *([BF16_SUPERRES] if config.generator.superres else [])])
         built = build(config)
         return self._naive(built, contestant, device) if contestant in (NAIVE, NAIVE_TUNED) else self._ours(built, contestant, device)
 

@@ -9,6 +9,10 @@
 
 #if !UNPOSED_GPU
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512F__)
 #define LANE_WIDTH 16
 #elif defined(__AVX__)
@@ -51,8 +55,28 @@ struct Lanes {
     static INLINE F select(I mask, F yes, F no) { return mask ? yes : no; }
     static INLINE I select(I mask, I yes, I no) { return mask ? yes : no; }
     // A NaN in the second argument comes through: max(limit, x) and min(limit, x) hide no broken number.
-    static INLINE F max(F a, F b) { return a > b ? a : b; }
-    static INLINE F min(F a, F b) { return a < b ? a : b; }
+    static INLINE F max(F a, F b) {
+#if defined(__AVX512F__)  // one instruction, where g++ makes two of a > b ? a : b, which it is
+        return (F)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX__)
+        return (F)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+        return (F)_mm_max_ps((__m128)a, (__m128)b);
+#else
+        return a > b ? a : b;
+#endif
+    }
+    static INLINE F min(F a, F b) {
+#if defined(__AVX512F__)
+        return (F)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined(__AVX__)
+        return (F)_mm256_min_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+        return (F)_mm_min_ps((__m128)a, (__m128)b);
+#else
+        return a < b ? a : b;
+#endif
+    }
     static INLINE I max(I a, I b) { return a > b ? a : b; }
     static INLINE I min(I a, I b) { return a < b ? a : b; }
     static INLINE F abs(F x) { return bits_as_float(float_as_bits(x) & 0x7fffffff); }

@@ -85,12 +85,13 @@ void forward(const Call& call, Job job, int threads) {
 }
 
 void backward(const Call& call, Job job, int threads) {
-    int64_t packets = call.images * packets_per_image(call, Scratch(call, nullptr, true));
-    parallel_for(packets, threads, [&](int64_t first, int64_t last, int thread) {
+    int64_t per_image = packets_per_image(call, Scratch(call, nullptr, true));
+    int64_t together = call.grad_planes_size ? 1 : per_image;
+    parallel_for(call.images * per_image / together, threads, [&](int64_t first, int64_t last, int thread) {
         if (call.planes_are_bfloat16) {
-            backward_packets<BFloat16>(call, job, first, last, thread);
+            backward_packets<BFloat16>(call, job, first * together, last * together, thread);
         } else {
-            backward_packets<float>(call, job, first, last, thread);
+            backward_packets<float>(call, job, first * together, last * together, thread);
         }
     });
 }

@@ -166,7 +166,8 @@ OUTLINED void add_gradient_of_layer(const Matrix& matrix, float* grad, const flo
     for (int i = Lanes::lane(); i < (matrix.in + 1) * matrix.out; i += Lanes::WIDTH) {
         int k = i / matrix.out, o = i % matrix.out;
         float sum = 0;
-        for (int s = 0; s < Lanes::WIDTH; s++) {
+        for (int j = 0; j < Lanes::WIDTH; j++) {
+            int s = (j + Lanes::lane()) % Lanes::WIDTH;  // rows are whole warps long: at one s, all lanes would want the same bank of memory
             sum += grad_y[o * y_stride + s] * (k < matrix.in ? x[k * x_stride + s] : 1.0f);
         }
         Lanes::add(grad + i, sum);

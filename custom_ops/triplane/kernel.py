@@ -57,10 +57,10 @@ def refusal(planes: Tensor, widths: Sequence[int], activation: str, coarse: int,
     return None
 
 
-def _run(job: str, call: Call, planes: Tensor, *, backward: bool) -> None:
-    """Starts a kernel on the device of the planes; on a processor it is done when this returns."""
+def _run(job: str, call: Call, planes: Tensor, *, backward: bool, threads: int = 1) -> None:
+    """Starts a kernel on the device of the planes; on a processor, with so many threads, it is done when this returns."""
     if planes.device.type == 'cpu':
-        getattr(_load_cpu(planes.device), f'triplane_{job}')(ctypes.byref(call), torch.get_num_threads())
+        getattr(_load_cpu(planes.device), f'triplane_{job}')(ctypes.byref(call), threads)
         return
     warps = torch.cuda.get_device_properties(planes.device).multi_processor_count * _WARPS_PER_MULTIPROCESSOR
     shared = shared_bytes(call.plane_count, call.widths[: call.layers + 1], call.coarse, call.fine, backward=backward)
@@ -140,7 +140,7 @@ def _transposed(decoder: Tensor, widths: Sequence[int]) -> Tensor:
 
 def _channels_innermost(planes: Tensor) -> Tensor:
     """The planes [N, P, C, H, W] with the channels of a texel side by side in memory; images may share theirs."""
-    shared = planes.stride(0) == 0 and len(planes) > 1
+    shared = _are_shared(planes)
     one = planes[:1] if shared else planes
     # The kernels take any order of planes, rows and texels, as long as nothing overlaps: the gradient has the same strides.
     if one.stride(2) != 1 or sum((size - 1) * stride for size, stride in zip(one.shape, one.stride())) + 1 != one.numel():
@@ -155,7 +155,7 @@ def _describe(planes: Tensor, axes: Tensor, decoder: Tensor, widths: Sequence[in
     n, p, c, h, w = planes.shape
     call = Call(
         planes=planes.data_ptr(), axes=axes.data_ptr(), decoder=decoder.data_ptr(), image_stride=planes.stride(0),
-        plane_stride=planes.stride(1), row_stride=planes.stride(3), pixel_stride=planes.stride(4), grad_planes_size=planes.numel(), images=n,
+        plane_stride=planes.stride(1), row_stride=planes.stride(3), pixel_stride=planes.stride(4), images=n,
         plane_count=p, channels=c, height=h, width=w, layers=len(widths) - 1, activation=ACTIVATIONS.index(activation),
         planes_are_bfloat16=planes.dtype == torch.bfloat16,
     )  # fmt: skip
@@ -199,7 +199,7 @@ def _render(*arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     features, depth, opacity = rendering.empty(rendering.widths[-1] - 1), rendering.empty(), rendering.empty()
     depths = rendering.empty(call.coarse + call.fine)
     call.features, call.depth, call.opacity, call.depths = map(pointer, (features, depth, opacity, depths))
-    _run('render', call, rendering.planes, backward=False)
+    _run('render', call, rendering.planes, backward=False, threads=torch.get_num_threads())
     return features, depth, opacity, depths
 
 
@@ -212,25 +212,43 @@ def _render_backward(
     call.grad_features, call.grad_depth, call.grad_opacity, call.depths = map(pointer, given)
     transposed = _transposed(rendering.decoder, rendering.widths)
     call.decoder_transposed = transposed.data_ptr()
-    grad_planes, grad_decoder = _gradient_buffers(rendering.planes, rendering.decoder)
-    call.grad_planes, call.grad_decoder = grad_planes.data_ptr(), grad_decoder.data_ptr()
+    grad_planes, grad_decoder = _gradient_buffers(call, rendering.planes, rendering.decoder)
     rays = [rendering.empty(*shape) if wants_rays else rendering.planes.new_empty(0, dtype=torch.float32) for shape in ((3,), (3,), (), ())]
     if wants_rays:
         call.grad_origins, call.grad_directions, call.grad_near, call.grad_far = map(pointer, rays)
-    _run('render_backward', call, rendering.planes, backward=True)
-    return _total(grad_planes).to(rendering.planes.dtype), _total(grad_decoder), *rays
+    _run('render_backward', call, rendering.planes, backward=True, threads=len(grad_decoder))
+    return _planes_gradient(grad_planes, rendering.planes), _total(grad_decoder), *rays
 
 
-def _gradient_buffers(planes: Tensor, decoder: Tensor) -> tuple[Tensor, Tensor]:
-    """Zeros in the layout of the planes and of the decoder, for each thread; those of a GPU add atomically to the same."""
-    threads = torch.get_num_threads() if planes.device.type == 'cpu' else 1
-    shape, strides = (threads, *planes.shape), (planes.numel(), *planes.stride())
-    grad_planes = torch.empty_strided(shape, strides, dtype=torch.float32, device=planes.device).zero_()
-    return grad_planes, torch.zeros(threads, decoder.numel(), device=planes.device)
+def _are_shared(planes: Tensor) -> bool:
+    """Whether all images have the same planes, and not copies of them."""
+    return planes.stride(0) == 0 and len(planes) > 1
+
+
+def _gradient_buffers(call: Call, planes: Tensor, decoder: Tensor) -> tuple[Tensor, Tensor]:
+    """Zeros for the planes [B, elements in the order of memory] and for the decoder [T, numbers]; the call is told of them.
+
+    T threads add to one each. Planes need that only where several threads work for the same image; the blocks of a GPU add atomically.
+    """
+    threads = max(1, min(torch.get_num_threads(), call.images * call.rays)) if planes.device.type == 'cpu' else 1
+    size = planes[0].numel() if _are_shared(planes) else planes.numel()
+    # Whole images for each thread, where that leaves none of them idle for long.
+    alone = not _are_shared(planes) and (call.images % threads == 0 or call.images >= 4 * threads)
+    grad_planes = torch.zeros(1 if alone else threads, size, device=planes.device)
+    grad_decoder = torch.zeros(threads, decoder.numel(), device=planes.device)
+    call.grad_planes, call.grad_decoder = grad_planes.data_ptr(), grad_decoder.data_ptr()
+    call.grad_planes_size = 0 if alone else size
+    return grad_planes, grad_decoder
 
 
 def _total(per_thread: Tensor) -> Tensor:
     return per_thread[0] if len(per_thread) == 1 else per_thread.sum(0)
+
+
+def _planes_gradient(per_thread: Tensor, planes: Tensor) -> Tensor:
+    """The buffers' sum in the shape and layout of the planes. Who shared planes between images adds the images' gradients up again."""
+    total = _total(per_thread) / len(planes) if _are_shared(planes) else _total(per_thread)
+    return total.to(planes.dtype).as_strided(planes.shape, planes.stride())
 
 
 class _Query:
@@ -247,7 +265,7 @@ def _decode(planes, points, axes, decoder, widths, activation) -> Tensor:
     query = _Query(planes, points, axes, decoder, widths, activation)
     outputs = torch.empty(*points.shape[:2], widths[-1], device=planes.device)
     query.call.features = outputs.data_ptr()
-    _run('query', query.call, query.planes, backward=False)
+    _run('query', query.call, query.planes, backward=False, threads=torch.get_num_threads())
     return outputs
 
 
@@ -256,12 +274,11 @@ def _decode_backward(grad, wants_points, planes, points, axes, decoder, widths, 
     call = query.call
     grad, transposed = as_floats(grad), _transposed(query.decoder, widths)
     call.grad_features, call.decoder_transposed = grad.data_ptr(), transposed.data_ptr()
-    grad_planes, grad_decoder = _gradient_buffers(query.planes, query.decoder)
+    grad_planes, grad_decoder = _gradient_buffers(call, query.planes, query.decoder)
     grad_points = torch.empty_like(query.points) if wants_points else query.points.new_empty(0)
-    call.grad_planes, call.grad_decoder = grad_planes.data_ptr(), grad_decoder.data_ptr()
     call.grad_origins = grad_points.data_ptr() if wants_points else None
-    _run('query_backward', call, query.planes, backward=True)
-    return _total(grad_planes).to(query.planes.dtype), _total(grad_decoder), grad_points
+    _run('query_backward', call, query.planes, backward=True, threads=len(grad_decoder))
+    return _planes_gradient(grad_planes, query.planes), _total(grad_decoder), grad_points
 
 
 _RENDERING = (
@@ -347,5 +364,11 @@ def _query_gradients(ctx, grad):
     return planes, points if wants_points else None, None, decoder, None, None
 
 
+def _no_second_derivative(ctx, *gradients):
+    raise NotImplementedError("A second derivative of the triplane kernels was asked for, and they have none; use backend='reference' for the first.")
+
+
+for _first in ('render_planes_backward', 'decode_points_backward'):
+    torch.library.register_autograd(f'unposed::{_first}', _no_second_derivative, lib=_library)
 torch.library.register_autograd('unposed::render_planes', _render_gradients, setup_context=_keep_rendering, lib=_library)
 torch.library.register_autograd('unposed::decode_points', _query_gradients, setup_context=_keep_query, lib=_library)

@@ -29,7 +29,7 @@ struct Call {
     const float* grad_features;
     const float* grad_depth;
     const float* grad_opacity;
-    float* grad_planes;   // strides of the planes; one buffer for each thread
+    float* grad_planes;   // strides of the planes; see grad_planes_size
     float* grad_decoder;  // layout of `decoder`; one buffer for each thread
     float* grad_origins;  // these four are all null or all given
     float* grad_directions;
@@ -37,7 +37,7 @@ struct Call {
     float* grad_far;
 
     int64_t image_stride, plane_stride, row_stride, pixel_stride;  // of the planes, in elements
-    int64_t grad_planes_size;                                      // elements of one thread's buffer
+    int64_t grad_planes_size;  // elements of a thread's buffer; 0: one buffer for all threads, which then take whole images
     int64_t images, rays;
 
     float box_side;          // world units that the planes span

@@ -150,23 +150,32 @@ INLINE void store_eight(float* p, Eight x) {
     *(UnalignedEight*)p = x;
 }
 
+#if defined(__clang__)
+#define SHUFFLE_EIGHT(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE_EIGHT(a, b, ...) __builtin_shuffle(a, b, (EightPlaces){__VA_ARGS__})  // g++ knows the other one from version 12 on
+#endif
+
 // Eight rows of eight become eight columns.
 INLINE void transpose_eight(Eight (&x)[8]) {
+    typedef int32_t EightPlaces __attribute__((vector_size(32)));
     Eight pairs[8], quads[8];
     UNROLL for (int i = 0; i < 4; i++) {
-        pairs[2 * i] = __builtin_shufflevector(x[2 * i], x[2 * i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
-        pairs[2 * i + 1] = __builtin_shufflevector(x[2 * i], x[2 * i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+        pairs[2 * i] = SHUFFLE_EIGHT(x[2 * i], x[2 * i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
+        pairs[2 * i + 1] = SHUFFLE_EIGHT(x[2 * i], x[2 * i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
     }
     UNROLL for (int i = 0; i < 4; i++) {
         int a = i / 2 * 4 + i % 2;
-        quads[a] = __builtin_shufflevector(pairs[a], pairs[a + 2], 0, 1, 8, 9, 4, 5, 12, 13);
-        quads[a + 2] = __builtin_shufflevector(pairs[a], pairs[a + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+        quads[a] = SHUFFLE_EIGHT(pairs[a], pairs[a + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+        quads[a + 2] = SHUFFLE_EIGHT(pairs[a], pairs[a + 2], 2, 3, 10, 11, 6, 7, 14, 15);
     }
     UNROLL for (int i = 0; i < 4; i++) {
-        x[i] = __builtin_shufflevector(quads[i], quads[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-        x[i + 4] = __builtin_shufflevector(quads[i], quads[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+        x[i] = SHUFFLE_EIGHT(quads[i], quads[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        x[i + 4] = SHUFFLE_EIGHT(quads[i], quads[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
     }
 }
+
+#undef SHUFFLE_EIGHT
 
 // from[i][k] -> to[k][i]: a sample per row and a channel per column, or the other way round.
 INLINE void transpose_block(const float* from, int from_pitch, float* to, int to_pitch, int rows, int columns) {

@@ -83,8 +83,8 @@ def _empty_result(x: Tensor, f: Tensor, up: Two, down: Two, padding: Four, flip_
 def parameters(x: Tensor, f: Tensor, y: Tensor, up: Two, down: Two, padding: Four, flip_filter: bool, gain: float) -> Parameters:
     """For x and y in the same memory format; f float32, contiguous."""
     n, c, in_height, in_width = x.shape
-    # Channels first: every channel is an image of one channel.
-    images, channels = (n * c, 1) if y.is_contiguous() else (n, c)
+    # Channels first: every channel is an image of one channel. y cannot be asked: one of a single pixel is in both formats.
+    images, channels = (n, c) if _format(x) == torch.channels_last else (n * c, 1)
     taps_y, taps_x = filter_size(f)
     return Parameters(
         x.data_ptr(), f.data_ptr(), y.data_ptr(), images, channels, in_width, in_height, y.shape[3], y.shape[2],

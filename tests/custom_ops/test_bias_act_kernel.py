@@ -59,6 +59,18 @@ def test_twin_on_16_bits(act, dtype):
         check_twin(on('cpu', act, dim=dim), on('reference', act, dim=dim), *example(shape, stored, dim, dtype))
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU')
+@pytest.mark.parametrize('act', ACTIVATIONS)
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+def test_twin_on_the_gpu(act, dtype):
+    for shape, stored, dim in LAYOUTS:
+        x, bias = (t.cuda() for t in example(shape, stored, dim, dtype))
+        for clamp in (None, 0.7):
+            settings = {'clamp': clamp, 'dim': dim}
+            check_twin(on('cuda', act, **settings), on('reference', act, **settings), x, bias)
+
+
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_clamped_on_16_bits(dtype):
     """What rounds to the clamp but does not reach it still has a gradient."""

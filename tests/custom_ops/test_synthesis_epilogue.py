@@ -82,6 +82,20 @@ def test_twin_on_16_bits(dtype, stored):
     check_twin(on('cpu'), on('reference'), x, scale, bias)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU')
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('stored', [torch.contiguous_format, LAST])
+@pytest.mark.parametrize('shape', SHAPES)
+def test_twin_on_the_gpu(shape, stored, dtype):
+    inputs = [t.cuda() for t in example(shape, stored, dtype)]
+    check_twin(on('cuda'), on('reference'), *inputs)
+    noise, strength = random(shape[0], 1, *shape[2:], seed=3).cuda(), torch.tensor(0.3).cuda()
+    with_noise = {backend: on(backend, noise) for backend in ('cuda', 'reference')}
+    fixed = {backend: lambda x, s, b, f=f: f(x, s, b, strength.to(x.dtype)) for backend, f in with_noise.items()}
+    check_twin(fixed['cuda'], fixed['reference'], *inputs)
+
+
 def test_any_order():
     """A third derivative, which PyTorch makes of the pieces of the second."""
     inputs = [t.double().float() for t in example((2, 3, 2, 2))]

@@ -71,20 +71,21 @@ class Problem:
         weights, biases = leaves[1 : 1 + layers], leaves[1 + layers : 1 + 2 * layers]
         return TriplaneField(leaves[0], axes, weights, biases, 1.8, self.case.activation, self.case.outside, 0.5, self.case.core, 0.4)
 
-    def results(self, backend: str, dtype: torch.dtype) -> dict[str, Tensor]:
+    def results(self, backend: str, dtype: torch.dtype, device: str = 'cpu') -> dict[str, Tensor]:
         """Outputs and gradients of a fixed mixture of them."""
-        leaves = [x.to(dtype).requires_grad_() for x in self.leaves]
-        uniform = [None if x is None else x.to(dtype) for x in (self.u_coarse, self.u_fine, self.noise)]
+        leaves = [x.to(device, dtype).requires_grad_() for x in self.leaves]
+        uniform = [None if x is None else x.to(device, dtype) for x in (self.u_coarse, self.u_fine, self.noise)]
         seen = render_planes(
             self.field(leaves), *leaves[-4:], self.case.coarse, *uniform[:2], self.case.rule, noise=uniform[2], backend=backend
         )
         outputs = {'features': seen.features, 'depth': seen.depth.masked_fill(~seen.depth.isfinite(), 0), 'opacity': seen.opacity}
         draw = torch.Generator().manual_seed(1)
-        loss = sum((x * torch.randn(x.shape, generator=draw).to(dtype)).sum() for x in outputs.values())
+        loss = sum((x * torch.randn(x.shape, generator=draw).to(x)).sum() for x in outputs.values())
         names = ['planes', *(f'{kind} {i}' for kind in ('weight', 'bias') for i in range(len(self.case.hidden) + 1))]
         names += ['origins', 'directions', 'near', 'far']
         gradients = torch.autograd.grad(loss, leaves)
-        return {**outputs, 'depths': seen.depths} | {f'gradient of {name}': g for name, g in zip(names, gradients, strict=True)}
+        found = {**outputs, 'depths': seen.depths} | {f'gradient of {name}': g for name, g in zip(names, gradients, strict=True)}
+        return {name: x.cpu() for name, x in found.items()}
 
 
 def problem(case: Case) -> Problem:
@@ -113,10 +114,11 @@ def problem(case: Case) -> Problem:
     )
 
 
-def check(case: Case, slack: float = 2.0) -> None:
+def check(case: Case, slack: float = 2.0, device: str = 'cpu') -> None:
     """At most `slack` times as wrong as PyTorch in float32, and no more biased, both against float64."""
     given = problem(case)
-    truth, theirs, ours = (given.results(*how) for how in (('reference', torch.float64), ('reference', torch.float32), ('cpu', torch.float32)))
+    how = (('reference', torch.float64), ('reference', torch.float32), (device, torch.float32))
+    truth, theirs, ours = (given.results(*each, device) for each in how)
     for name, exact in truth.items():
         error, allowed = ours[name].double() - exact, theirs[name].double() - exact
         # Of a tensor of four numbers either side may be right by luck.
@@ -150,6 +152,26 @@ def emulated() -> ctypes.CDLL:
     return load_host('emulator_triplane', [EMULATED])
 
 
+@pytest.mark.parametrize('name', ['EG3D', 'many samples'])
+def test_rays_longer_than_a_warp_on_the_emulated_gpu(name: str, emulated: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, '_load_cpu', lambda device: emulated)
+    emulated.set_thread_order(7)
+    check(replace(CASES[name], rays=3), slack=4.0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU')
+@pytest.mark.parametrize('name', CASES)
+def test_twin_on_the_gpu(name: str) -> None:
+    check(CASES[name], slack=4.0, device='cuda')
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU')
+def test_points_on_the_gpu() -> None:
+    check_points(200, 'cuda')
+
+
 @pytest.mark.parametrize('order', [0, -1, 7], ids=['in order', 'reversed', 'shuffled'])
 @pytest.mark.parametrize('name', SMALL)
 def test_twin_on_the_emulated_gpu(name: str, order: int, emulated: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,19 +187,19 @@ def test_points_on_the_emulated_gpu(emulated: ctypes.CDLL, monkeypatch: pytest.M
     check_points(45)
 
 
-def check_points(count: int) -> None:
+def check_points(count: int, device: str = 'cpu') -> None:
     given = problem(CASES['deep, odd sizes'])
     layers = len(given.case.hidden) + 1
     points = torch.rand(2, count, 3, generator=torch.Generator().manual_seed(4)) * 2.4 - 1.2
 
     def results(backend: str, dtype: torch.dtype) -> list[Tensor]:
-        leaves = [x.to(dtype).requires_grad_() for x in (points, *given.leaves[: 1 + 2 * layers])]
+        leaves = [x.to(device, dtype).requires_grad_() for x in (points, *given.leaves[: 1 + 2 * layers])]
         weights, biases = leaves[2 : 2 + layers], leaves[2 + layers :]
-        out = decode_planes(leaves[1], leaves[0], AXES.to(dtype), weights, biases, backend=backend)
-        weight = torch.randn(out.shape, generator=torch.Generator().manual_seed(5)).to(dtype)
-        return [out, *torch.autograd.grad((out * weight).sum(), leaves)]
+        out = decode_planes(leaves[1], leaves[0], AXES.to(leaves[0]), weights, biases, backend=backend)
+        weight = torch.randn(out.shape, generator=torch.Generator().manual_seed(5)).to(out)
+        return [x.cpu() for x in (out, *torch.autograd.grad((out * weight).sum(), leaves))]
 
-    truth, theirs, ours = (results(*how) for how in (('reference', torch.float64), ('reference', torch.float32), ('cpu', torch.float32)))
+    truth, theirs, ours = (results(*how) for how in (('reference', torch.float64), ('reference', torch.float32), (device, torch.float32)))
     for index, exact in enumerate(truth):
         rms, allowed = ((x[index].double() - exact).square().mean().sqrt() for x in (ours, theirs))
         assert rms <= 2 * allowed + 4e-7 * exact.square().mean().sqrt(), (index, rms, allowed)
@@ -237,11 +259,14 @@ def test_a_ray_is_the_same_in_every_company() -> None:
         torch.set_num_threads(threads)
 
 
-def test_gradients_on_two_threads() -> None:
+@pytest.mark.parametrize('images', [1, 3, 4])
+def test_gradients_on_two_threads(images: int) -> None:
+    """They share an image, or have whole ones each."""
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        check(replace(CASES['demo'], images=1))
+        check(replace(CASES['demo'], images=images))
+        check_points(7)
     finally:
         torch.set_num_threads(threads)
 
@@ -307,13 +332,25 @@ def test_shapes_that_do_not_fit_are_refused(backend: str) -> None:
 
 def test_many_cameras_may_share_one_scene() -> None:
     given = problem(CASES['demo'])
-    one = given.leaves[0][:1]
     rays = given.leaves[-4:]
-    shared, copied = (
-        render_planes(given.field([planes, *given.leaves[1:]]), *rays, 16, None, None, given.case.rule, backend='cpu').features
-        for planes in (one.expand(2, -1, -1, -1, -1), one.repeat(2, 1, 1, 1, 1))
-    )
-    assert torch.equal(shared, copied)
+    results = []
+    for share in (lambda one: one.expand(2, -1, -1, -1, -1), lambda one: one.repeat(2, 1, 1, 1, 1)):
+        one = given.leaves[0][:1].clone().requires_grad_()
+        seen = render_planes(given.field([share(one), *given.leaves[1:]]), *rays, 16, None, None, given.case.rule, backend='cpu')
+        raw = decode_planes(share(one), rays[0], AXES, given.leaves[1:3], given.leaves[3:5], backend='cpu')
+        results.append((seen.features, raw, *(torch.autograd.grad(out.square().sum(), one)[0] for out in (seen.features, raw))))
+    for shared, copied in zip(*results, strict=True):
+        torch.testing.assert_close(shared, copied, rtol=1e-5, atol=1e-5)
+    assert torch.equal(results[0][0], results[1][0])
+
+
+def test_a_second_derivative_is_refused() -> None:
+    given = problem(CASES['demo'])
+    origins, planes = given.leaves[-4].requires_grad_(), given.leaves[0].requires_grad_()
+    raw = decode_planes(planes, origins, AXES, given.leaves[1:3], given.leaves[3:5], backend='cpu')
+    slope = torch.autograd.grad(raw.sum(), origins, create_graph=True)[0]
+    with pytest.raises(NotImplementedError, match='second derivative'):
+        slope.square().sum().backward()
 
 
 def test_planes_in_any_layout() -> None:

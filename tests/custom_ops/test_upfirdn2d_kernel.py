@@ -57,6 +57,18 @@ def test_processor_is_the_twin_of_the_reference(size, up, down, padding, shape, 
     check_twin(lambda x: run(x, 'cpu'), lambda x: run(x, 'reference'), x)
 
 
+@pytest.mark.parametrize('shape, up, down, padding', [((2, 16, 2, 2), 1, 2, 1), ((2, 16, 1, 1), 2, 1, (2, 1, 2, 1)), ((3, 2, 1, 1), 1, 1, (2, 1, 2, 1))])
+@pytest.mark.parametrize('memory_format', FORMATS)
+def test_images_of_one_pixel(shape, up, down, padding, memory_format):
+    """They are in both memory formats at once."""
+    f = random(4, seed=1)
+
+    def run(x, backend):
+        return upfirdn2d(x, f.to(x.dtype), up=up, down=down, padding=padding, backend=backend)
+
+    check_twin(lambda x: run(x, 'cpu'), lambda x: run(x, 'reference'), image(*shape, memory_format=memory_format))
+
+
 def test_a_filter_that_is_nearly_an_outer_product_is_not_taken_for_one():
     f = outer_product((4, 4))
     f[2, 1] += 1e-5
