@@ -73,6 +73,14 @@ def jittered(code: Tensor, jitter: Tensor) -> Tensor:
     return torch.stack([sine * c + cosine * s, cosine * c - sine * s, height + jitter[:, 1]], dim=1)
 
 
+def as_read(numbers: Tensor) -> Tensor:
+    """Pose numbers [N, 3] of a reader -> codes: the yaw's direction, and the pitch as it is, held in its range.
+
+    A reader is taught codes (training.losses.pose) and answers with them; `bounded` would make another pitch of the right answer.
+    """
+    return torch.cat([bounded(numbers)[:, :2], numbers[:, 2:].clamp(-1, 1)], dim=1)
+
+
 def bounded(numbers: Tensor) -> Tensor:
     """Free numbers [N, 3 or more] -> codes of that shape: the first two divided by their length, tanh of the others. Finite for finite numbers below 1e18."""
     planar = numbers[:, :2]

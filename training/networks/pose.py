@@ -13,18 +13,19 @@ from dnnlib.errors import UsageError
 from torch_utils.rng import Stream
 from training.cameras.camera import Camera
 from training.cameras.convention import fov_to_focal, from_eg3d_angles
-from training.cameras.rig import POSE_NUMBERS, Rig, bounded
+from training.cameras.rig import POSE_NUMBERS, Rig, as_read, bounded
 from training.networks.layers import Conv, Dense
 
-# What the numbers that networks give for a pose mean. 'bounded': training.cameras.rig.bounded makes them a code. 'PoF3D_2023': they are yaw
-# and pitch as published, radians without bound, and a code as they are (see published_camera): for published weights, not for training.
+# What the numbers that networks give for a pose mean. 'bounded': training.cameras.rig makes them a code, by `bounded` where one is invented and
+# by `as_read` where one is read. 'PoF3D_2023': they are yaw and pitch as published, radians without bound, and a code as they are (see
+# published_camera): for published weights, not for training.
 PoseLaw = Literal['bounded', 'PoF3D_2023']
 NUMBERS: dict[PoseLaw, int] = {'bounded': POSE_NUMBERS, 'PoF3D_2023': 2}
 
 
 def code_of(numbers: Tensor, law: PoseLaw) -> Tensor:
-    """Pose numbers [N, NUMBERS[law]] -> pose codes, of the same shape."""
-    return bounded(numbers) if law == 'bounded' else numbers
+    """Pose numbers [N, NUMBERS[law]] of a reader -> pose codes, of the same shape."""
+    return as_read(numbers) if law == 'bounded' else numbers
 
 
 def published_camera(angles: Tensor, rig: Rig) -> Camera:

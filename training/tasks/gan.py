@@ -23,7 +23,7 @@ from training import schedules
 from training.augment.controller import AdaController
 from training.augment.pipe import AugmentPipe
 from training.cameras.camera import Camera
-from training.cameras.rig import POSE_NUMBERS, Rig, bounded
+from training.cameras.rig import POSE_NUMBERS, Rig, as_read
 from training.data.item import Batch
 from training.losses import adversarial
 from training.losses.density import density_smoothness, neighbouring_points
@@ -161,7 +161,7 @@ class GanTask:
             # The picture need not be rendered again under a detached w: nothing of this term reaches it anyhow.
             own = self.generator.pose(ws[:, 0].detach())
             first = read[: len(own)] if config.view_order == 'apart' else read[:: len(views)]
-            agreement = pose_error(bounded(first).detach(), own)
+            agreement = pose_error(as_read(first).detach(), own)
             moment.report('Loss/G/pose_learner', agreement)
             terms = terms + agreement * config.pose_learner_weight
         return terms
@@ -249,7 +249,7 @@ class GanTask:
             moment.report('Loss/D/pose_reading', reading)
             fake_terms = fake_terms + reading * config.pose_reading_weight
         if fakes:
-            penalty = gradient_penalty(judged.logits, fakes) / len(views)
+            penalty = gradient_penalty(judged.logits, fakes) * (self.discriminator.config.views_together / len(views))
             moment.report('Loss/r2_penalty', penalty)
             fake_terms = fake_terms + penalty * (config.r2_gamma / 2 * config.r1_every)
         if config.loss == 'non_saturating':
@@ -274,7 +274,8 @@ class GanTask:
         moment.report('Loss/scores/real', real.logits)
         moment.report('Loss/signs/real', margin.sign())
         if due:
-            penalty = gradient_penalty(real.logits, [image] if config.r1_at == 'real' else seen)
+            # One answer's penalty is the sum over its pictures, and terms are a mean over the batch's pictures.
+            penalty = gradient_penalty(real.logits, [image] if config.r1_at == 'real' else seen) * self.discriminator.config.views_together
             moment.report('Loss/r1_penalty', penalty)
             loss = loss + penalty * (config.r1_gamma / 2 * config.r1_every)
         lesson = config.pose_arranged_weight * (1 - schedules.hold_then_ramp(moment.nimg, config.pose_arranged_hold_kimg, config.pose_arranged_fade_kimg))
@@ -284,7 +285,7 @@ class GanTask:
             loss = loss + error * lesson
         if isinstance(self.conditions, ReadConditions):
             classes = batch.classes if self.generator.config.num_classes else None
-            self._seen_poses.append((moment.stream.rows, bounded(real.pose).detach(), classes))
+            self._seen_poses.append((moment.stream.rows, as_read(real.pose).detach(), classes))
         yield loss
 
     def _arranged_error(self, arranged: ArrangedPhotographs, device: torch.device, moment: Moment) -> Tensor:

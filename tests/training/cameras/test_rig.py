@@ -11,7 +11,7 @@ from training.cameras.camera import Camera
 from training.cameras.distributions import LAWS, Fixed, Gaussian, LawConfig, UniformBand, Wide
 from training.cameras.orbit import angles_of
 from training.cameras.rays import rays
-from training.cameras.rig import POSE_NUMBERS, Rig, bounded, jittered, rig_of
+from training.cameras.rig import POSE_NUMBERS, Rig, as_read, bounded, jittered, rig_of
 
 RIG = Rig(radius=2.0, fov_x_deg=50.0, target=(0.1, -0.2, 0.3), pitch_min_deg=-20.0, pitch_max_deg=60.0)
 STREAM = Stream(seed=1, step=0, phase='rig', rows=range(64))
@@ -92,6 +92,15 @@ def test_free_numbers_become_codes_whatever_they_are() -> None:
     torch.testing.assert_close(length[clear], torch.ones(int(clear.sum())))
     torch.testing.assert_close(torch.atan2(code[clear, 0], code[clear, 1]), torch.atan2(numbers[clear, 0], numbers[clear, 1]))
     RIG.camera(code).checked()
+
+
+def test_what_a_reader_was_taught_is_what_it_is_read_as() -> None:
+    yaw = torch.linspace(-3, 3, 13).repeat_interleave(9)
+    code = RIG.code(yaw, torch.linspace(math.radians(RIG.pitch_min_deg), math.radians(RIG.pitch_max_deg), 9).repeat(13))
+    torch.testing.assert_close(as_read(code), code)
+    unsure = torch.cat([0.1 * code[:, :2], 1.5 * code[:, 2:]], dim=1)
+    torch.testing.assert_close(as_read(unsure), torch.cat([code[:, :2], (1.5 * code[:, 2:]).clamp(-1, 1)], dim=1))
+    assert torch.isfinite(as_read(free_numbers())).all()
 
 
 def test_gradients_are_finite_for_whatever_numbers() -> None:

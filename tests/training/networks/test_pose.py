@@ -11,7 +11,7 @@ from dnnlib.errors import DataError, UsageError
 from torch_utils.rng import Stream
 from training.cameras.convention import from_eg3d_angles
 from training.cameras.orbit import angles_of
-from training.cameras.rig import Rig, bounded
+from training.cameras.rig import Rig, as_read
 from training.networks.discriminator import Discriminator, DiscriminatorConfig
 from training.networks.mapping import Mapping, MappingConfig
 from training.networks.pose import GreyReader, PoseLearner, PoseLearnerConfig, PoseReaderConfig, TrunkReader, grey, published_camera
@@ -191,7 +191,7 @@ def test_a_picture_is_judged_and_read_in_one_pass_of_the_trunk(sees: str) -> Non
     image = torch.randn(4, 3, 16, 16)
     judged = net.judge(image)
     assert judged.logits.shape == (4,) and judged.pose.shape == (4, 3) and len(calls) == 1
-    torch.testing.assert_close(net.read_pose(image), bounded(judged.pose))
+    torch.testing.assert_close(net.read_pose(image), as_read(judged.pose))
     assert len(calls) == (2 if sees == 'trunk' else 1), 'the grey reader needs no trunk'
     torch.testing.assert_close(net(image), judged.logits)
 
@@ -205,7 +205,7 @@ def test_logits_teach_the_reader_nothing_through_the_condition(sees: str) -> Non
     assert all(g.abs().max() > 0 for g in torch.autograd.grad(judged.pose.square().sum(), readers, retain_graph=True))
     # Nor the picture: as if the pose had been told.
     (own,) = torch.autograd.grad(judged.logits.sum(), image)
-    told = net.judge(image, pose=bounded(judged.pose).detach())
+    told = net.judge(image, pose=as_read(judged.pose).detach())
     torch.testing.assert_close(told.logits, judged.logits)
     torch.testing.assert_close(torch.autograd.grad(told.logits.sum(), image)[0], own)
 

@@ -12,7 +12,7 @@ from torch_utils.rng import Stream
 from training.cameras.camera import Camera
 from training.cameras.distributions import LAWS
 from training.cameras.rays import rays
-from training.cameras.rig import bounded, rig_of
+from training.cameras.rig import as_read, bounded, rig_of
 from training.losses.pose import pose_error
 from training.networks.pose import GreyReader, PoseLearner, PoseLearnerConfig, PoseReaderConfig, TrunkReader
 from training.tasks.views import mirrored
@@ -44,7 +44,7 @@ def play(law: str, seed: int, steps: int, learning_rate: float) -> None:
         image = picture(camera)
         loss = torch.zeros(())
         for read in (trunk(image.flatten(1)), grey(image, stream)):
-            loss = loss + pose_error(read, code.detach()).mean() + pose_error(bounded(read).detach(), code).mean()
+            loss = loss + pose_error(read, code.detach()).mean() + pose_error(as_read(read).detach(), code).mean()
         # The law's own cameras are read, too, and their codes followed back.
         drawn = LAWS[law]().sample(stream)
         again = rig.camera(rig.code_of(drawn))

@@ -155,6 +155,27 @@ def test_the_average_over_views_is_what_a_scene_costs(tmp_path: Path, way: str) 
             assert terms.shape == (8,) and terms.isfinite().all()
 
 
+@pytest.mark.parametrize('way', ['views apart', 'views jointly'])
+def test_penalties_are_means_over_answers(tmp_path: Path, way: str) -> None:
+    """Of an answer about several pictures the penalty is that of all of them, weighed as its loss is."""
+    trainer, _ = trainer_of(config_of(way, 'discriminator.mbstd_group=1', 'gan.loss=relativistic', 'gan.r2_gamma=0.5', 'gan.blur_fade_kimg=0'), tmp_path, World())
+    task, rows, reported = trainer.task, tuple(range(8)), {}
+    batch = trainer.loader.batch(0, rows)
+    moment = Moment(0, 0, Stream(0, 0, 'D', rows), lambda name, values: reported.update({name: values}))
+    judge, calls = task.discriminator.judge, []
+
+    def noted(image: Tensor, raw: None, classes: Tensor, *rest: object) -> Judgement:
+        calls.append((image.detach().clone().requires_grad_(), raw, classes))
+        return judge(image, raw, classes, *rest)
+
+    task.discriminator.judge = noted
+    list(task.terms(next(p for p in task.phases if p.name == 'D'), batch, moment))
+    task.discriminator.judge = judge
+    for name, call in zip(('Loss/r2_penalty', 'Loss/r1_penalty'), calls, strict=True):
+        answers = [torch.autograd.grad(logit, call[0], retain_graph=True)[0].square().sum() for logit in task.discriminator(*call)]
+        torch.testing.assert_close(reported[name].mean(), torch.stack(answers).mean(), rtol=1e-4, atol=1e-9)
+
+
 # What each loss moves. A loss is linear in its weight, so the difference of two gradients is that of the term alone.
 
 
