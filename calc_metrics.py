@@ -162,8 +162,7 @@ def ask_for_poses(options: Options, device: torch.device) -> None:
     path = find_snapshot(options.network)
     discriminator, snapshot = load_discriminator(path, device)
     reals, place = open_reals(options, path, snapshot)
-    raw_resolution = snapshot.config.gan.render_resolution_final or snapshot.config.generator.render_resolution
-    found = where_taken(discriminator, raw_resolution, reals, options.num, options.quiet)
+    found = where_taken(discriminator, snapshot.config.generator.render_resolution, reals, options.num, options.quiet)
     right = agreement(found, reals, discriminator.config.pose.rig.target)
     folder = options.outdir or path.parent
     check_writable(folder)

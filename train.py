@@ -185,7 +185,7 @@ def expected_memory(built: Built, processes: int = 1) -> int:
     generator, discriminator = built.task.generator, built.task.discriminator
     weights = 4 * (5 * count_parameters(generator) + 4 * count_parameters(discriminator))
     rendering, synthesis = built.config.generator.rendering, built.config.generator.synthesis
-    rays = built.config.generator.render_resolution**2
+    rays = max(built.config.generator.render_resolution, built.config.gan.render_resolution_final or 0) ** 2
     # Per sample on a ray: point, three planes' features, hidden layers and outputs, each kept once more by an activation.
     per_point = 2 * (3 + 4 * synthesis.plane_channels + sum(built.config.generator.radiance.hidden) + built.config.generator.radiance.features + 1)
     planes = 2 * sum(r * r * 3 * width for r, width in synthesis.widths().items())

@@ -23,9 +23,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dnnlib.errors import EXIT_CODE_FILE, TemporaryError, UsageError, note_exit_code
+from torch_utils.precision import use_all_digits
 
 _STEP_TIMEOUT_S = 120
-_WAIT_TIMEOUT_S = 20 * 60
+_WAIT_TIMEOUT_S = 24 * 3600  # metrics of 50,000 images take hours on one device; a rank that dies is noticed at once all the same
 _PR_SET_PDEATHSIG = 1
 _DEVICES = ('cpu', 'cuda', 'mps')
 
@@ -101,7 +102,7 @@ class World:
         return bool(flags.item())
 
     def all_gather_object(self, value: Any) -> list[Any]:
-        """Return what every rank gave, in the order of the ranks. For small things of plain types; may wait 20 minutes for the slowest."""
+        """Return what every rank gave, in the order of the ranks. For small things of plain types; may wait a day for the slowest."""
         if self.size == 1:
             return [value]
         gathered: list[Any] = [None] * self.size
@@ -110,7 +111,7 @@ class World:
         return gathered
 
     def barrier(self) -> None:
-        """Wait, up to 20 minutes, until every rank is here: after one of them did something alone that takes longer than a step."""
+        """Wait, up to a day, until every rank is here: after one of them did something alone that takes longer than a step."""
         if self.size > 1:
             with _together():
                 dist.barrier(group=self._wait_group)
@@ -125,6 +126,7 @@ def init_from_env(device: str | None = None) -> World:
     own = _own_device(device, int(os.environ.get('LOCAL_RANK', '0')))
     if own.type == 'cuda':
         torch.cuda.set_device(own)
+        use_all_digits()
     if not is_launched():
         return World(rank=0, size=1, device=own)
     _die_with_parent()

@@ -106,6 +106,13 @@ def _contradictions(config: TrainingConfig, processes: int) -> Iterator[tuple[bo
         gan.pose_arranged_weight > 0 and not reads,
         'gan.pose_arranged_weight teaches a reader what likeness found, and reading is none; start from demo-unposed, or set the weight to 0.',
     )
+    if generator.superres is not None and gan.render_resolution_final is not None:
+        most = generator.superres.input_resolution or generator.render_resolution
+        yield (
+            gan.render_resolution_final > most,
+            f'gan.render_resolution_final={gan.render_resolution_final} casts more rays than super-resolution takes, which is made for {most} pixels a side; '
+            + 'raise generator.superres.input_resolution.',
+        )
     laws = {part.law for part in (generator.pose, discriminator.pose) if part is not None}
     yield 'PoF3D_2023' in laws, "The pose law 'PoF3D_2023' is that of published weights; training needs 'bounded', from which no camera is NaN."
     yield invents and max(gan.views, gan.views_judged) > 1, 'A generator that invents its cameras has one for each scene; set gan.views=1.'

@@ -1,6 +1,6 @@
-"""What happens beside training: log lines, pictures over time, weights files, metrics. Rank 0 writes; the others wait at the next collective."""
+"""What happens beside training: log lines, pictures over time, weights files, metrics. Rank 0 writes; the others wait (Trainer.run)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -143,9 +143,10 @@ class Weights(Hook):
         cameras, classes = self.built.example_cameras, None
         if config.reading is not None:
             cameras, classes = examples_of(self.built.conditions, config.generator.num_classes, trainer.world.device)
-        snapshot = Snapshot(config, trainer.nimg / 1000, self.built.class_names, config.cameras)
+        generator = averaged_generator(trainer)
+        snapshot = Snapshot(replace(config, generator=generator.config), trainer.nimg / 1000, self.built.class_names, config.cameras)
         path = self.folder / f'network-snapshot-{name_of(trainer)}.safetensors'
-        save_snapshot(path, averaged_generator(trainer), trainer.task.networks['discriminator'], snapshot, cameras, classes)
+        save_snapshot(path, generator, trainer.task.networks['discriminator'], snapshot, cameras, classes)
 
 
 @dataclass
@@ -167,8 +168,8 @@ class Metrics(Hook):
 
 
 def averaged_generator(trainer: Trainer) -> Generator3D:
-    """What pictures, metrics and weights files show: the moving average of the generator's weights."""
-    return trainer.averages['generator'].module
+    """What pictures, metrics and weights files show: the moving average of the generator's weights, casting as many rays as training does now."""
+    return trainer.averages['generator'].module.casting(trainer.task.showing.resolution(trainer.nimg))
 
 
 def on(device: torch.device, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:

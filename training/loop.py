@@ -1,7 +1,7 @@
 """The clock: accumulates gradients, steps optimisers, averages weights, counts images, and saves. It knows tasks only by their interface."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,8 +165,7 @@ class Trainer:
 
     def run(self, hooks: Sequence[Hook], stop: StopRequest) -> None:
         """Train until the configured length or until asked to stop; either way the last state is on disk when this returns."""
-        for hook in hooks:
-            hook.at_start(self)
+        self._let(hooks, lambda hook: hook.at_start(self))
         tick_images, tick_start = self.nimg, time.monotonic()
         next_tick, next_snapshot = self._next(self.config.tick_kimg), self._next(self._snapshot_kimg)
         stopping = self.nimg >= self.config.kimg * 1000
@@ -178,15 +177,19 @@ class Trainer:
                 tick = Tick(self.statistics.reduce(self.world), self.nimg - tick_images, time.monotonic() - tick_start)
                 self.statistics.reset()
                 self.seconds += tick.seconds
-                for hook in hooks:
-                    hook.at_tick(self, tick)
+                self._let(hooks, lambda hook, tick=tick: hook.at_tick(self, tick))
                 tick_images, next_tick, tick_start = self.nimg, self._next(self.config.tick_kimg), time.monotonic()
             if self.nimg >= next_snapshot or stopping:
                 self.save()
                 if finished or not stopping:  # somebody who pressed Ctrl-C waits for the state, not for pictures and metrics
-                    for hook in hooks:
-                        hook.at_snapshot(self)
+                    self._let(hooks, lambda hook: hook.at_snapshot(self))
                 next_snapshot, tick_start = self._next(self._snapshot_kimg), time.monotonic()
+
+    def _let(self, hooks: Sequence[Hook], happen: Callable[[Hook], None]) -> None:
+        """One happening of every hook. Most is done on the main rank alone, and takes longer than the others would wait within a step."""
+        for hook in hooks:
+            happen(hook)
+        self.world.barrier()
 
     @property
     def _snapshot_kimg(self) -> float:

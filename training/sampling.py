@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dnnlib.errors import UsageError, did_you_mean
+from torch_utils.precision import use_all_digits
 from torch_utils.rng import Stream
 from training.cameras.camera import Camera
 from training.cameras.convention import focal_to_fov, fov_to_focal
@@ -26,6 +27,7 @@ def pick_device(name: str) -> torch.device:
     """The device of that name; 'auto' is the fastest there is. Raises UsageError for one that this machine lacks."""
     if name == 'auto':
         name = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
+    use_all_digits()
     try:
         return torch.zeros((), device=name).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:

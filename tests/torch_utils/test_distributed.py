@@ -117,6 +117,42 @@ def test_a_rank_that_dies_without_a_word_is_named(tmp_path) -> None:
     assert not any(running(found['pid']) for found in ranks)
 
 
+SLOW_HOOK = """
+import sys, time
+from pathlib import Path
+from dnnlib.errors import command_line
+from tests.training.tiny import tiny_config, trainer_of
+from torch_utils import distributed
+from torch_utils.interrupt import StopRequest
+from training.loop import Hook
+
+class Slow(Hook):
+    def at_snapshot(self, trainer):
+        if trainer.world.is_main:
+            time.sleep(4)
+
+def main():
+    if not distributed.is_launched():
+        distributed.launch(sys.argv, 2)
+    distributed._STEP_TIMEOUT_S = 2
+    world = distributed.init_from_env('cpu')
+    trainer, _ = trainer_of(tiny_config('loop.kimg=0.048', 'loop.snapshot_ticks=1'), Path(sys.argv[1]), world)
+    trainer.run([Slow()], StopRequest())
+    distributed.finish(0)
+
+command_line(main)()
+"""
+
+
+def test_ranks_wait_longer_for_one_that_measures_than_for_one_that_steps(tmp_path) -> None:
+    (tmp_path / 'program.py').write_text(SLOW_HOOK)
+    environment = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    command = [sys.executable, str(tmp_path / 'program.py'), str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / 'training-state-000000048.pt').is_file()
+
+
 @pytest.mark.slow
 def test_ranks_die_with_their_launcher(tmp_path) -> None:
     with start(tmp_path, 'wait') as process:

@@ -19,7 +19,7 @@ from training.cameras.convention import to_eg3d
 from training.cameras.distributions import UniformBand
 from training.cameras.orbit import angles_of
 from training.data.archive import open_dataset
-from training.hooks import Pictures, Weights
+from training.hooks import Pictures, Weights, averaged_generator
 from training.snapshot import (
     LEAST_OF_A_CLASS,
     READ_CAMERAS,
@@ -141,6 +141,21 @@ def test_a_folder_of_runs_means_its_newest_weights_and_says_what_has_none(tmp_pa
     assert find_snapshot(tmp_path / '00001-a') == newest and not caplog.text
     with pytest.raises(MissingInputError, match='first snapshot'):
         find_snapshot(tmp_path / '00002-c')
+
+
+def test_a_file_casts_as_many_rays_as_its_model_was_trained_with(tmp_path: Path) -> None:
+    trainer, built = trainer_of(full_config('loop.kimg=0.032'), tmp_path, World())
+    assert averaged_generator(trainer).config.render_resolution == 8
+    trainer.run([Weights(tmp_path, built)], StopRequest())
+    generator, snapshot = load_generator(tmp_path)
+    assert snapshot.config.generator.render_resolution == 16 == snapshot.config.gan.render_resolution_final
+    shown = averaged_generator(trainer)
+    z, classes = torch.randn(2, 8), torch.tensor([0, 1])
+    camera = built.conditions.cameras(classes, Stream(0, 0, 'test', (0, 1)), CPU)
+    ours, trained = generator(z, classes, camera), shown.eval()(z, classes, camera)
+    assert ours.image_raw.shape == (2, 3, 16, 16) == trained.image_raw.shape
+    assert torch.equal(ours.image, trained.image)
+    assert not torch.equal(generator(z, classes, camera, resolution=8).image, ours.image)
 
 
 def test_a_file_from_before_a_setting_has_its_default(tmp_path: Path) -> None:

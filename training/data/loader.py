@@ -21,8 +21,9 @@ from training.data.order import indices_at
 class LoaderConfig:
     """`mirror`: flip each image, with its camera, with probability 1/2. `cache_bytes`: sets whose pixels fit are kept decoded in memory.
 
-    `alike`: in every run of so many positions the images after the first are any others of its class, for a discriminator that answers for all of
-    them together; each class stays as frequent as it is. Without classes, and with 1, each image is its own.
+    `alike`: in every run of so many positions the images after the first are others of its class, drawn independently, for a discriminator that
+    answers for all of them together; each class stays as frequent as it is. Without classes, and with 1, each image is its own; the only image
+    of a class is repeated.
     """
 
     mirror: bool = False
@@ -88,6 +89,7 @@ class Loader:
         if self._classes is not None and config.alike > 1:
             self._by_class = np.argsort(self._classes, kind='stable')
             self._sorted = self._classes[self._by_class]
+            self._place = np.argsort(self._by_class)
 
     def item(self, index: int) -> Item:
         """Item `index` of the set; its pixels stay in memory after the first time if those of the whole set fit."""
@@ -118,7 +120,9 @@ class Loader:
         first = indices_at(self.seed, positions // alike * alike, len(self.dataset))
         start, end = (np.searchsorted(self._sorted, self._classes[first], side=side) for side in ('left', 'right'))
         stream = Stream(seed=self.seed, step=0, phase='data', rows=tuple(int(p) for p in positions))
-        another = self._by_class[np.minimum(start + (stream.uniform('alike').cpu().numpy() * (end - start)).astype(np.int64), end - 1)]
+        others = np.maximum(end - start - 1, 0)
+        steps = np.minimum(1 + (stream.uniform('alike').cpu().numpy() * others).astype(np.int64), others)
+        another = self._by_class[start + (self._place[first] - start + steps) % (end - start)]
         return np.where(positions % alike == 0, first, another)
 
     def _flips(self, positions: np.ndarray) -> np.ndarray | None:

@@ -8,6 +8,7 @@ from tqdm import tqdm
 from metrics.features import PhotoFeatures
 from torch_utils.statistics import Summary
 from training.build import Built
+from training.hooks import averaged_generator
 from training.loop import Hook, Tick, Trainer
 from training.monitors.alarms import Alarm, Measures, Reference, announced
 from training.monitors.look import Read, look_at_generator, meant_conditions, reader_of, reference_of
@@ -62,7 +63,7 @@ class Monitors(Hook):
                 tqdm.write(line, file=sys.stderr)
 
     def _measure(self, trainer: Trainer) -> Measures:
-        average, trained = trainer.averages['generator'].module, trainer.task.networks['generator']
+        average, trained = averaged_generator(trainer), trainer.task.networks['generator']
         reported = Reported(
             recent=[summary for end, summary in self._ticks if end > trainer.nimg - RECENT_IMAGES],
             since_check=[summary for _, summary in self._ticks],

@@ -1,7 +1,8 @@
 """The generator: latent -> planes -> volume rendering -> picture. It caches nothing: planes once, then render as often as wanted."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+import copy
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -87,6 +88,16 @@ class Generator3D(nn.Module):
             self.superres = Superres(
                 config.radiance.features, config.w_dim, config.render_resolution, config.image_resolution, config.superres
             )
+
+    def casting(self, side: int) -> Self:
+        """This very network, weights and all, as one that casts side^2 rays unless told otherwise; its `config` builds such a one."""
+        config = self.config
+        if side == config.render_resolution or config.superres is None:
+            return self
+        built_for = config.superres.input_resolution or config.render_resolution
+        other = copy.copy(self)
+        other.config = replace(config, render_resolution=side, superres=replace(config.superres, input_resolution=built_for))
+        return other
 
     @property
     def w_avg(self) -> Tensor:

@@ -33,6 +33,7 @@ class GanConfig:
     far_fade_kimg: float = 0.0  # and then reach generator.rendering.far over so long
     blur_sigma_px: float = 10.0
     blur_fade_kimg: float = 0.0  # 0: no blur
+    blur_raw: Literal['both', 'EG3D_2022'] = 'both'  # raw companions: of all pictures and as strongly, or (published code) of real ones, by as many of their own pixels
     camera_swap_final: float = 0.5  # generator camera conditioning: probability of another sample's camera, after the fade
     camera_swap_fade_kimg: float = 1000.0
     pose_reading_weight: float = 1.0  # the discriminator learns to read the poses of generated pictures (PoF3D, section 3.3)

@@ -46,10 +46,12 @@ class Showing:
         return F.interpolate(image, (size, size), mode='bilinear', antialias=True)
 
     def __call__(self, image: Tensor, raw: Tensor | None, nimg: int, stream: Stream, is_real: bool) -> tuple[Tensor, Tensor | None]:
-        """Both as they are shown; a stream row per picture. The raw companion is blurred for real pictures only, as published."""
+        """Both as they are shown; a stream row per picture."""
         sigma = schedules.blur_sigma_px(nimg, self.config.blur_sigma_px, self.config.blur_fade_kimg)
         image = blur(image, sigma)
-        if raw is not None and is_real:
+        if raw is not None and self.config.blur_raw == 'both':
+            raw = blur(raw, sigma * raw.shape[-1] / image.shape[-1])
+        elif raw is not None and is_real:
             raw = blur(raw, sigma)
         return self._augmented(image, raw, stream.for_phase(f'{stream.phase}/{"real" if is_real else "fake"}'))
 

@@ -60,13 +60,14 @@ def test_batches_do_not_depend_on_ranks_batch_size_or_cache() -> None:
 
 
 def test_pictures_that_are_judged_together_are_of_one_class() -> None:
-    """The first of a run of three is the one that stands there anyway, the others are any of its class; classes stay as frequent as they are."""
+    """The first of a run of three is the one that stands there anyway, the others are other ones of its class; classes stay as frequent as they are."""
     dataset = open_dataset('synthetic:car,mug,boat?resolution=8&count=60')
     plain, runs = Loader(dataset, 5), Loader(dataset, 5, LoaderConfig(alike=3))
     batch = runs.batch(0, range(60 * 30))
     classes, indices = batch.classes.view(-1, 3), torch.from_numpy(batch.indices).view(-1, 3)
     assert (classes == classes[:, :1]).all() and torch.equal(batch.classes, torch.from_numpy(dataset.classes())[batch.indices])
     assert torch.equal(indices[:, 0], torch.from_numpy(plain.batch(0, range(60 * 30)).indices).view(-1, 3)[:, 0])
+    assert (indices[:, 1:] != indices[:, :1]).all()
     assert len(indices[:, 1:].unique()) == 60 and (indices[:, 1] == indices[:, 2]).double().mean() < 0.1
     share = torch.bincount(batch.classes) / len(batch.classes)
     assert (share - torch.bincount(torch.from_numpy(dataset.classes())) / 60).abs().max() < 0.03
