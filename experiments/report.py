@@ -92,13 +92,7 @@ def _markdown(facts: Facts, pictures: Mapping[str, str]) -> str:
             'each other and with real scenes.'
         ),
         _summary(facts),
-        '## Bars',
-        facts.bars_told,
-        (
-            'Met: the whole 95 % interval lies inside. Intervals are over scenes and seeds (metrics/intervals.py); few seeds make them too narrow, and '
-            'one seed says nothing about another.'
-        ),
-        _table(['bar', 'verdict', 'mean [95 %]', 'seeds', ''], [_verdict_row(verdict, facts) for verdict in facts.judgement.verdicts]),
+        *(_bars(facts) if experiment.bars else ()),
         '## Arms',
         _table(
             ['arm', 'what', 'settings', 'finished seeds'],
@@ -115,6 +109,18 @@ def _markdown(facts: Facts, pictures: Mapping[str, str]) -> str:
     parts += [f'![{caption}]({name})\n\n{caption}' for name, caption in pictures.items()]
     parts += ['## How', _how(facts)]
     return '\n\n'.join(part for part in parts if part) + '\n'
+
+
+def _bars(facts: Facts) -> list[str]:
+    return [
+        '## Bars',
+        facts.bars_told,
+        (
+            'Met: the whole 95 % interval lies inside. Intervals are over scenes and seeds (metrics/intervals.py); few seeds make them too narrow, and '
+            'one seed says nothing about another.'
+        ),
+        _table(['bar', 'verdict', 'mean [95 %]', 'seeds', ''], [_verdict_row(verdict, facts) for verdict in facts.judgement.verdicts]),
+    ]
 
 
 def _summary(facts: Facts) -> str:

@@ -57,7 +57,7 @@ def response_deg(first_azimuth_rad: Tensor, second_azimuth_rad: Tensor) -> Tenso
     """How far pictures have turned [M], float64 in [-180, 180), by the azimuths that an oracle reads from the two views of each pair.
 
     Source: ours. The slope of this over the command (pose_response.py) is 1 for a solid scene, about .3 for a flat card, 0 for a camera that is
-    ignored, below 0 for a hollow scene. It sees what the pictures do and not what the depth claims, so stickers pass. It is as good as the
+    ignored, below 0 for a hollow scene. It sees what the pictures do and not what the depth claims. It is as good as the
     oracle on these pictures: symmetric objects flip by 180 degrees and blurred ones are misread; trim large responses, say how many, and
     measure true pairs too.
     """
