@@ -17,6 +17,7 @@ from torch_utils.interrupt import StopRequest
 from torch_utils.rng import Stream
 from torch_utils.statistics import Statistics
 from training import schedules
+from training.data.item import Batch
 from training.data.loader import Loader
 from training.task import Moment, Phase, Task
 
@@ -124,9 +125,10 @@ class Trainer:
 
     def iterate(self) -> None:
         """One pass over the task's phases, each an optimiser step on one global batch."""
+        batches = [(rows, self.loader.batch(self.nimg, rows).to(self.world.device)) for rows in self._micro_batches()]
         for phase in self.task.phases:
             if self.step % phase.every == 0:
-                self._optimise(phase)
+                self._optimise(phase, batches)
         self.watch.raise_if_spoilt(before_step=self.step)
         self.task.finish_step(self._moment('finish', ()), self.world)
         half_life = schedules.ema_half_life_img(self.nimg + self.config.batch, self.config.ema_half_life_kimg, self.config.ema_ramp_up)
@@ -135,13 +137,12 @@ class Trainer:
         self.nimg += self.config.batch
         self.step += 1
 
-    def _optimise(self, phase: Phase) -> None:
+    def _optimise(self, phase: Phase, batches: Sequence[tuple[tuple[int, ...], Batch]]) -> None:
         for name, network in self.task.networks.items():
             network.requires_grad_(name == phase.trains)
         optimiser = self.optimisers[phase.trains]
         optimiser.zero_grad(set_to_none=True)
-        for rows in self._micro_batches():
-            batch = self.loader.batch(self.nimg, rows).to(self.world.device)
+        for rows, batch in batches:
             for terms in self.task.terms(phase, batch, self._moment(phase.name, rows)):
                 (terms.sum() / self.share).backward()
         network = self.task.networks[phase.trains]

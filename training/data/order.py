@@ -22,8 +22,3 @@ def indices_at(seed: int, positions: np.ndarray, size: int) -> np.ndarray:
         chosen = epochs == epoch
         out[chosen] = rng.permutation(seed, int(epoch), size)[places[chosen]]
     return out
-
-
-def sample_indices(seed: int, nimg: int, batch: int, n: int) -> np.ndarray:
-    """Items of the global batch that is seen after `nimg` images, from a set of `n`: int64 [batch]."""
-    return indices_at(seed, np.arange(nimg, nimg + batch, dtype=np.int64), n)

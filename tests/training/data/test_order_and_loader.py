@@ -10,28 +10,28 @@ from dnnlib.errors import DataError
 from training.data.archive import open_dataset
 from training.data.item import Batch, Item
 from training.data.loader import Loader, LoaderConfig, make_batch
-from training.data.order import sample_indices
+from training.data.order import indices_at
 from training.data.toyworld.poses import Pose, camera25
 from training.data.toyworld.world import Toyworld, ToyworldConfig, draw_image, view_of
 
 
 @pytest.mark.parametrize(('size', 'batch'), [(1, 4), (7, 3), (64, 64), (100, 32)])
 def test_every_item_once_per_epoch(size: int, batch: int) -> None:
-    seen = np.concatenate([sample_indices(3, nimg, batch, size) for nimg in range(0, 12 * size, batch)])
+    seen = np.concatenate([indices_at(3, np.arange(nimg, nimg + batch), size) for nimg in range(0, 12 * size, batch)])
     for epoch in range(11):
         assert sorted(seen[epoch * size : (epoch + 1) * size]) == list(range(size))
 
 
 def test_order_does_not_depend_on_how_it_is_asked_for() -> None:
-    whole = sample_indices(0, 0, 500, 37)
-    assert np.array_equal(whole[123:160], sample_indices(0, 123, 37, 37))
+    whole = indices_at(0, np.arange(500), 37)
+    assert np.array_equal(whole[123:160], indices_at(0, np.arange(123, 160), 37))
     assert not np.array_equal(whole[:37], whole[37:74])
-    assert not np.array_equal(whole[:37], sample_indices(1, 0, 37, 37))
+    assert not np.array_equal(whole[:37], indices_at(1, np.arange(37), 37))
 
 
 def test_empty_set_is_refused() -> None:
     with pytest.raises(DataError, match='empty'):
-        sample_indices(0, 0, 4, 0)
+        indices_at(0, np.arange(4), 0)
 
 
 def same(a, b) -> bool:
