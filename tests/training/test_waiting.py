@@ -92,10 +92,11 @@ def test_reading_is_noticed() -> None:
     [
         tiny_config('gan.style_mixing_probability=0.5', 'gan.blur_fade_kimg=1', 'gan.blur_sigma_px=2', 'data.mirror=true'),
         full_config(),
+        full_config('gan.views=2'),
         full_config('gan.precision_discriminator=bf16', 'gan.precision_backbone=bf16', 'generator.superres.precision=bf16'),
         *map(config_of, WAYS),
     ],
-    ids=['demo', 'eg3d', 'bf16', *WAYS],
+    ids=['demo', 'eg3d', 'several labelled views', 'bf16', *WAYS],
 )
 def test_a_step_reads_no_number(config, tmp_path: Path) -> None:
     trainer, _ = trainer_of(config, tmp_path, World())

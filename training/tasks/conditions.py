@@ -40,9 +40,8 @@ class LabelledConditions:
         cameras are too."""
         self.classes, self.labels, self.mirror = classes, cameras, mirror
         if classes is not None:  # the images of each class, one class after the other
-            self._order = torch.argsort(classes, stable=True)
-            self._counts = torch.bincount(classes)
-            self._starts = self._counts.cumsum(0) - self._counts
+            counts = torch.bincount(classes)
+            self._by_class = (torch.argsort(classes, stable=True), counts.cumsum(0) - counts, counts, cameras)
 
     def sample(self, stream: Stream, device: torch.device) -> Conditions:
         index = stream.integers('conditions/index', len(self.labels))
@@ -51,14 +50,19 @@ class LabelledConditions:
     def cameras(self, classes: Tensor | None, stream: Stream, device: torch.device) -> Camera:
         if self.classes is None:
             return self._camera(stream.integers('conditions/index', len(self.labels)), stream, device)
-        rows = classes.cpu()
-        within = (stream.uniform('conditions/index') * self._counts[rows]).long()
-        return self._camera(self._order[self._starts[rows] + within], stream, device)
+        if self._by_class[0].device != classes.device:  # once: asking a device which classes they are would wait for it
+            self._by_class = tuple(table.to(classes.device) for table in self._by_class)
+        order, starts, counts, labels = self._by_class
+        within = (stream.uniform('conditions/index', device=classes.device) * counts[classes]).long()
+        return self._seen_from(labels[order[starts[classes] + within]], stream, device)
 
     def _camera(self, index: Tensor, stream: Stream, device: torch.device) -> Camera:
-        camera = from_eg3d(self.labels[index])
+        return self._seen_from(self.labels[index], stream, device)
+
+    def _seen_from(self, labels: Tensor, stream: Stream, device: torch.device) -> Camera:
+        camera = from_eg3d(labels)
         if self.mirror:
-            flips = stream.bernoulli('conditions/mirror', 0.5)[:, None, None]
+            flips = stream.bernoulli('conditions/mirror', 0.5, device=labels.device)[:, None, None]
             other = camera.mirrored()
             camera = Camera(
                 torch.where(flips, other.world_from_camera, camera.world_from_camera), torch.where(flips, other.intrinsics, camera.intrinsics)
