@@ -110,8 +110,8 @@ def fit_to_data(config: TrainingConfig, dataset: ImageSet, processes: int = 1) -
         )
     if config.generator.superres is not None and size < render:
         raise UsageError(
-            f'Preset {config.preset or "(none)"} renders {render} pixels and enlarges them, and the images of {config.data.path} have {size}. Take larger images, '
-            'a preset for small ones (demo-..., photos, photos-unposed), or --set generator.superres=none, which renders as many pixels as the data have.'
+            f'Preset {config.preset or "(none)"} renders {render} pixels and enlarges them, and the images of {config.data.path} have {size}. Take larger images, or a '
+            'preset for small ones (demo-..., photos, photos-unposed).'
         )
     generator = replace(config.generator, num_classes=num_classes, image_resolution=size, render_resolution=render)
     discriminator = replace(config.discriminator, num_classes=num_classes, image_resolution=size)
