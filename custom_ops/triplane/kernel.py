@@ -365,7 +365,7 @@ def _query_gradients(ctx, grad):
 
 
 def _no_second_derivative(ctx, *gradients):
-    raise NotImplementedError("A second derivative of the triplane kernels was asked for, and they have none; use backend='reference' for the first.")
+    raise NotImplementedError("a second derivative of the triplane renderer was asked for, and kernels have one; call it with backend='reference'")
 
 
 for _first in ('render_planes_backward', 'decode_points_backward'):

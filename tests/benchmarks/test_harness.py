@@ -9,16 +9,18 @@ import click.testing
 import pytest
 import torch
 
-from benchmarks import report
+from benchmarks import comparing, report
 from benchmarks.__main__ import main
+from benchmarks.cases import inference
 from benchmarks.cases.case import KERNELS, KERNELS_BF16, NAIVE, NotMeasurable, Target
 from benchmarks.cases.rendering import RendererCase
 from benchmarks.cases.steps import kinds_of_iteration
 from benchmarks.children import in_child
-from benchmarks.comparing import Measured
+from benchmarks.comparing import Measured, Options
 from benchmarks.curves import fit
 from benchmarks.memory import peak_above, peak_in_child
 from benchmarks.timing import Part, Timings, by_turns, speed_up, warm_up
+from training.networks.generator3d import Generator3D
 from training.tasks.gan_config import GanConfig
 
 CPU = torch.device('cpu')
@@ -141,6 +143,24 @@ def test_quick(section: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert '| naive |' in text and 'reference' in text
     if section not in ('ops', 'curves'):
         assert 'Target (cpu): kernels >= 2x as fast as naive' in text and ('met (' in text or 'missed (' in text or 'not measurable here' in text)
+
+
+@pytest.mark.parametrize('device, of_target, asked', [('cuda', 'cpu', True), ('cuda', 'cuda', True), ('cpu', 'cpu', True), ('cpu', 'cuda', False)])
+def test_only_a_processor_leaves_the_cases_of_a_gpu_out(device: str, of_target: str, asked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    invited = []
+    monkeypatch.setattr(comparing, '_invited', lambda case, options: invited.append(case) or [])
+    monkeypatch.setattr(comparing, 'by_turns', lambda *_: {})
+    case = RendererCase(8, targets=(Target(2, device=of_target),))
+    comparing.compare(case, Options(torch.device(device), 1, 1), print)
+    assert bool(invited) == asked
+
+
+@pytest.mark.parametrize('contestant, precision', [(KERNELS, 'fp32'), (KERNELS_BF16, 'bf16')])
+def test_bfloat16_reaches_super_resolution(contestant: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+    monkeypatch.setattr(inference, 'Generator3D', lambda config: built.append(config) or Generator3D(config))
+    inference.InferenceCase('ffhq', 8).small().build(contestant, CPU)
+    assert built[0].superres.precision == precision
 
 
 def test_a_crash_in_a_child_is_a_reason() -> None:
