@@ -9,9 +9,11 @@ import pytest
 from experiments.experiment import Arm, Bar, Experiment
 from experiments.judging import Comparison, complete_seeds, judge, judge_bar, paired
 from experiments.side_by_side import Workers
+from metrics import suite
 from metrics.evidence import Evidence
 from metrics.intervals import Difference, Interval, student_p
 from metrics.measurable import NotMeasurable
+from metrics.pose_distribution import Gauge
 from metrics.suite import Reference
 from tests.experiments.tiny import arms_of, evidence
 
@@ -180,3 +182,30 @@ def test_few_draws_leave_a_p_that_a_family_can_carry() -> None:
     apart, alike = paired('fd_photo', far, near, REFERENCE), paired('fd_photo', near, [evidence(9 + s, rows=300) for s in SEEDS], REFERENCE)
     assert apart.agrees and apart.p < 1e-6 and apart.interval.low > 0
     assert alike.p > 2 / 101 and alike.interval.low < 0 < alike.interval.high
+
+
+def test_the_best_turn_of_the_same_rows_is_sought_once(monkeypatch) -> None:
+    sought = []
+
+    def cheap(seen: np.ndarray, real: np.ndarray, *, mirror: bool) -> Gauge:
+        sought.append(mirror)
+        return Gauge(0.0, mirror, float(abs(seen.mean(axis=0) - real.mean(axis=0)).sum()))
+
+    monkeypatch.setattr(suite, 'gauge', cheap)
+    monkeypatch.setattr(suite, '_turned_distances', {})
+    real = Reference(_seen_from(99))
+    arms = [[_seen_from(10 * arm + seed) for seed in SEEDS] for arm in range(3)]
+    against_first, against_second = paired('sw_aligned', arms[0], arms[1], real), paired('sw_aligned', arms[0], arms[2], real)
+    each = len(SEEDS) * (1 + suite.STATISTICS['sw_aligned'].draws)
+    assert len(sought) == 3 * each, 'the first arm is resampled into the same rows both times'
+    assert paired('sw_aligned', arms[0], arms[1], real) == against_first and len(sought) == 3 * each
+    assert against_first.interval.value != against_second.interval.value
+
+    values = [suite.STATISTICS[name].of(arms[0][0], real) for name in ('sw_aligned', 'sw_mirrored')]
+    assert sought[3 * each:] == [True] and values[0] == values[1], 'the mirror image is another question'
+    assert suite.STATISTICS['sw_aligned'].of(arms[0][0], Reference(_seen_from(98))) != values[0], 'so are other real pictures'
+
+
+def _seen_from(seed: int) -> Evidence:
+    angles = np.random.default_rng(seed).normal(size=(2, 60))
+    return evidence(seed, azimuth=angles[0], elevation=angles[1] / 4)
