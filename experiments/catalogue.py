@@ -77,6 +77,26 @@ E1X = Experiment(
     curves=_CURVES,
 )
 
+E1P = Experiment(
+    name='E1p',
+    claim='Products in bfloat16 train as well as in float32.',
+    preset='demo',
+    data=f'{_CAR}0',
+    held_out=f'{_CAR}1',
+    kimg=16.0,
+    arms={
+        'F': Arm('the preset: float32'),
+        'H': Arm('backbone and discriminator multiply in bfloat16', ('gan.precision_backbone=bf16', 'gan.precision_discriminator=bf16')),
+    },
+    bars=(
+        Bar('H', 'fd_photo', high=1.15, against='F', relation='ratio'),
+        Bar('H', 'slope', low=-0.1, against='F', relation='difference'),
+        Bar('H', 'depth_r', low=-0.05, against='F', relation='difference'),
+    ),
+    columns=_COLUMNS,
+    curves=_CURVES,
+)
+
 # Nothing can be set that names another kind of law, so an arm that knows the law takes the labels' (dealt out anew, and not shown to the
 # discriminator), and the wrong one is a band as wide as a normal law of 18 degrees of yaw and 6 of pitch.
 _NO_POSES = (
@@ -205,4 +225,4 @@ E3U = replace(
     compared=(('U', 'UV'), ('U', 'UR')),
 )
 
-EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (E1, E1X, E2, E3, E3X, E3U)}
+EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (E1, E1X, E1P, E2, E3, E3X, E3U)}
