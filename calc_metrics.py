@@ -170,7 +170,7 @@ def ask_for_poses(options: Options, device: torch.device) -> None:
     names = [f'{index:08d}' for index in range(len(reals))] if place.startswith(PREFIX) else open_source(place).names
     facts = {'network': str(path), 'kimg': snapshot.kimg, 'data': reals.name, 'data_fingerprint': reals.fingerprint()}
     with atomic_write(folder / POSE_TABLE, 'w') as file:
-        json.dump(facts | {'agreement': None if right is None else right.to_json(), 'poses': found.table(names)}, file, indent=1)
+        json.dump(facts | {'agreement': None if right is None else right.to_json(), 'poses': found.table(names, reals)}, file, indent=1)
     print(found)
     if right is not None:
         print(right)

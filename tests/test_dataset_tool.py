@@ -379,6 +379,7 @@ def test_labels_of_absent_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('data', [
     b'{"labels": [', b'[1, 2]', b'{"labels": 3}', b'\xff\xfe\x00', b'[' * 100000, b'{"labels": null, "classes": [1]}', b'',
+    b'{"labels": null, "sources": ["good0.png"]}', b'{"labels": null, "sources": {"good0.png": 3}}',
 ])
 def test_broken_json(tmp_path: Path, data: bytes) -> None:
     assert 'dataset.json' in message(write(tmp_path, GOOD | {'dataset.json': data}), tmp_path / 'out.zip')
@@ -394,6 +395,20 @@ def test_labels_survive_the_conversion(tmp_path: Path) -> None:
         assert np.array_equal(dataset[i].camera25, np.float32(CAMERA))
         assert np.array_equal(dataset[i].image.transpose(1, 2, 0), np.asarray(picture(i)))
     assert not open_dataset(run_to(tmp_path, classes='none')).num_classes
+
+
+@pytest.mark.parametrize('labels', ['null', 'classes', 'cameras'])
+def test_images_remember_the_files_that_they_were_made_from(tmp_path: Path, labels: str) -> None:
+    value = {'null': 'null', 'classes': '1', 'cameras': json.dumps(CAMERA)}[labels]
+    source = write(tmp_path, GOOD) if labels == 'null' else labelled(tmp_path, entries(dict.fromkeys(GOOD, value)))
+    (source / 'good1.png').rename(source / 'Grüße "1".png') if labels == 'null' else None
+    names = sorted(path.name for path in source.glob('*.png'))
+    run(source, tmp_path / 'once.zip')
+    run(tmp_path / 'once.zip', tmp_path / 'twice.zip')
+    for made in ('once.zip', 'twice.zip'):
+        dataset = open_dataset(tmp_path / made)
+        assert [dataset.label(index).source for index in range(len(dataset))] == names
+    assert open_dataset(source).label(0).source is None, 'it was made from nothing: it is the file'
 
 
 def run_to(folder: Path, **options) -> Path:

@@ -31,10 +31,13 @@ class Whereabouts:
     yaw_deg: np.ndarray
     pitch_deg: np.ndarray
 
-    def table(self, names: Sequence[str]) -> dict[str, dict[str, float]]:
-        """By file name; names: of the whole data set."""
-        rows = zip(self.numbers, self.yaw_deg, self.pitch_deg, strict=True)
-        return {names[number]: {'yaw_deg': round(float(yaw), 2), 'pitch_deg': round(float(pitch), 2)} for number, yaw, pitch in rows}
+    def table(self, names: Sequence[str], dataset: ImageSet) -> dict[str, dict[str, float | str]]:
+        """By file name, with the file that each was made from where the data set knows it; names: of the whole data set."""
+        found = {}
+        for number, yaw, pitch in zip(self.numbers, self.yaw_deg, self.pitch_deg, strict=True):
+            source = dataset.label(int(number)).source
+            found[names[number]] = {'yaw_deg': round(float(yaw), 2), 'pitch_deg': round(float(pitch), 2)} | ({'source': source} if source else {})
+        return found
 
     def __str__(self) -> str:
         low, high = np.percentile(self.pitch_deg, [5, 95])

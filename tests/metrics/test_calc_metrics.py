@@ -16,6 +16,7 @@ from training.build import build
 from training.cameras.distributions import Gaussian
 from training.cameras.orbit import angles_of
 from training.config import DataConfig, TrainingConfig
+from training.data.tool import ToolConfig, convert
 from training.networks.discriminator import Discriminator, DiscriminatorConfig
 from training.networks.generator3d import Generator3D, GeneratorConfig
 from training.networks.mapping import MappingConfig
@@ -106,6 +107,11 @@ def test_a_reader_says_where_photographs_were_taken(reads, folders, tmp_path):
     assert set(table['poses']) == {'0.png', '1.png', '2.png'} and table['agreement'] is None and table['network'] == str(reads)
     assert all(set(pose) == {'yaw_deg', 'pitch_deg'} and -5 <= pose['pitch_deg'] <= 45 for pose in table['poses'].values())
     assert 'poses of 3 pictures' in output and 'error of yaw' not in output and not list((tmp_path / 'out').glob('metric-*'))
+
+    convert(ToolConfig(str(folders / 'small'), str(tmp_path / 'small.zip')))
+    run('--network', reads, '--metrics', 'pose', '--data', tmp_path / 'small.zip', '--outdir', tmp_path / 'again')
+    again = json.loads((tmp_path / 'again' / 'poses.json').read_text())['poses']
+    assert {f'00000/img0000000{index}.png': table['poses'][f'{index}.png'] | {'source': f'{index}.png'} for index in range(3)} == again
 
 
 def test_what_is_read_of_its_own_data_is_compared_with_the_truth(reads, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -47,7 +47,7 @@ def gather(source: Source, headers: Mapping[str, Header], rule: ClassRule) -> Kn
         cameras, found = _from_transforms(source, {name: files[name] for name in nerf}, inside, headers)
         problems += found
         for name, camera in cameras.items():
-            labels.by_name[name] = Label(labels.by_name[name].class_id if name in labels.by_name else None, camera)
+            labels.by_name[name] = replace(labels.by_name.get(name, Label()), camera25=camera)
         # A transforms.json says which images it means; renderings of depth often lie beside them.
         left_out = frozenset(name for name in headers if cameras and name not in cameras)
         inside = {short: name for short, name in inside.items() if name not in left_out}
@@ -60,8 +60,7 @@ def gather(source: Source, headers: Mapping[str, Header], rule: ClassRule) -> Kn
     readable, found = _class_names(source, files, names)
     problems += found
     for name, class_id in by_name.items():
-        camera = labels.by_name[name].camera25 if name in labels.by_name else None
-        labels.by_name[name] = Label(class_id, camera)
+        labels.by_name[name] = replace(labels.by_name.get(name, Label()), class_id=class_id)
     return Knowledge(Labels(labels.by_name, readable), problems, left_out)
 
 
@@ -85,7 +84,7 @@ def _read(source: Source, name: str) -> tuple[bytes, list[Problem]]:
 
 
 def _without_classes(labels: Labels) -> Labels:
-    return Labels({name: Label(None, label.camera25) for name, label in labels.by_name.items()})
+    return Labels({name: replace(label, class_id=None) for name, label in labels.by_name.items()})
 
 
 def _from_dataset_json(source: Source, file: str, inside: Mapping[str, str]) -> tuple[Labels, list[Problem]]:

@@ -3,7 +3,8 @@
     {"labels": [["00000/img00000000.png", X], ...], "classes": ["cat", "dog"]}
 
 X is a class (an integer), a camera (25 numbers) or both: {"class": 3, "camera": [...]}. `"labels": null` means that nothing is known.
-"classes", the names of the classes, may be left out.
+"classes", the names of the classes, may be left out, and so may "sources": {"00000/img00000000.png": "holiday/IMG_0042.JPG", ...}, the files that the
+images were made from, for people who want to find them again.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ MAX_RADIUS = 100.0  # farther cameras mean that the scene has not been scaled to
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What is known about one image: class number, camera (float32 [25]), either or neither."""
+    """What is known about one image: class number, camera (float32 [25]), either or neither; and the file that it was made from, if that is known."""
 
     class_id: int | None = None
     camera25: np.ndarray | None = None
+    source: str | None = None
 
     def to_json(self) -> Any:
         """The X of dataset.json."""
@@ -64,7 +66,9 @@ def labels_to_json(labels: Labels) -> bytes:
     lines = [json.dumps([name, label.to_json()]) for name, label in labels.by_name.items()]
     body = 'null' if all(label.to_json() is None for label in labels.by_name.values()) else '[\n' + ',\n'.join(lines) + '\n]'
     classes = '' if labels.class_names is None else f',\n"classes": {json.dumps(list(labels.class_names))}'
-    return f'{{"labels": {body}{classes}}}\n'.encode()
+    made_from = [f'{json.dumps(name)}: {json.dumps(label.source)}' for name, label in labels.by_name.items() if label.source is not None]
+    sources = ',\n"sources": {\n' + ',\n'.join(made_from) + '\n}' if made_from else ''
+    return f'{{"labels": {body}{classes}{sources}}}\n'.encode()
 
 
 def parse_json(data: bytes, where: str) -> tuple[Any, list[Problem]]:
@@ -86,12 +90,14 @@ def parse_labels(data: bytes, image_names: Sequence[str]) -> tuple[Labels, list[
         expected = '{"labels": [["name.png", label], ...]} or {"labels": null}'
         return Labels(), [Problem(FILE, Trouble.LABEL, f'has no "labels"; expected {expected}')]
     class_names, problems = _class_names(document)
+    sources, more = _sources(document)
+    problems += more
     entries = document['labels']
     if entries is None:
-        return Labels(class_names=class_names), problems
+        return Labels({name: Label(source=sources[name]) for name in image_names if name in sources}, class_names), problems
     if not isinstance(entries, list):
         return Labels(), [*problems, Problem(FILE, Trouble.LABEL, f'"labels" is {_kind(entries)}, expected a list or null')]
-    return _Reader(data, image_names, class_names, problems).read(entries)
+    return _Reader(data, image_names, class_names, sources, problems).read(entries)
 
 
 def _class_names(document: dict) -> tuple[tuple[str, ...] | None, list[Problem]]:
@@ -103,11 +109,20 @@ def _class_names(document: dict) -> tuple[tuple[str, ...] | None, list[Problem]]
     return tuple(names), []
 
 
+def _sources(document: dict) -> tuple[dict[str, str], list[Problem]]:
+    sources = document.get('sources', {})
+    if not isinstance(sources, dict) or not all(isinstance(source, str) for source in sources.values()):
+        return {}, [Problem(FILE, Trouble.LABEL, '"sources" must be an object from names of images to the files that they were made from')]
+    return sources, []
+
+
 class _Reader:
     """Reads the entries one after the other and collects what is wrong."""
 
-    def __init__(self, data: bytes, image_names: Sequence[str], class_names: tuple[str, ...] | None, problems: list[Problem]) -> None:
-        self.data, self.images, self.class_names, self.problems = data, set(image_names), class_names, problems
+    def __init__(
+        self, data: bytes, image_names: Sequence[str], class_names: tuple[str, ...] | None, sources: dict[str, str], problems: list[Problem]
+    ) -> None:
+        self.data, self.images, self.class_names, self.sources, self.problems = data, set(image_names), class_names, sources, problems
         self.labels = Labels(class_names=class_names)
         self.lines: list[int] | None = None
         self.seen: dict[str, int] = {}
@@ -158,7 +173,7 @@ class _Reader:
                 return
             camera = np.array(camera, dtype=np.float64)
             self.cameras[name] = camera
-        self.labels.by_name[name] = Label(class_id, None if camera is None else camera.astype(np.float32))
+        self.labels.by_name[name] = Label(class_id, None if camera is None else camera.astype(np.float32), self.sources.get(name))
 
     def _complain(self, number: int, name: str | None, trouble: Trouble, reason: str) -> None:
         if self.lines is None:  # counted only if there is something to complain about

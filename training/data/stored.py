@@ -30,7 +30,7 @@ class StoredImages(ImageSet):
             raise DataError(f'{source.path} holds no images. {ADVICE}')
         labels, problems = self._read_labels()
         refuse(str(source.path), source.problems + problems, ADVICE)
-        self._labels = [labels.by_name[name] if name in labels.by_name else Label() for name in self._names]
+        self._labels = [labels.by_name.get(name, Label()) for name in self._names]
         self.num_classes = labels.num_classes
         self.class_names = labels.class_names or ()
         self.has_cameras = labels.has_cameras

@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -150,7 +150,7 @@ def convert(config: ToolConfig) -> Report:
                 problems.append(result)
                 continue
             if writer is not None:
-                labels.by_name[writer.add_image(result)] = job.label
+                labels.by_name[writer.add_image(result)] = replace(job.label, source=job.label.source or job.name)
             report.count += 1
         _judge(problems, len(source.names), report, config)
         if report.count == 0:
@@ -213,8 +213,7 @@ def _jobs(headers: dict[str, Header], labels: Labels, problems: list[Problem], c
     jobs = []
     for name in names:
         framing = frame((headers[name].width, headers[name].height), config.transform or 'center-crop', config.resolution)
-        label = labels.by_name[name] if name in labels.by_name else Label()
-        jobs.append(_Job(name, framing, _framed_label(label, framing)))
+        jobs.append(_Job(name, framing, _framed_label(labels.by_name.get(name, Label()), framing)))
     return jobs
 
 
@@ -223,7 +222,7 @@ def _framed_label(label: Label, framing: Framing) -> Label:
         return label
     numbers = label.camera25.astype(np.float64)
     numbers[16:] = framing.intrinsics(numbers[16:].reshape(3, 3)).ravel()
-    return Label(label.class_id, numbers.astype(np.float32))
+    return replace(label, camera25=numbers.astype(np.float32))
 
 
 def _one_size(jobs: list[_Job]) -> None:
