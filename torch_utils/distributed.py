@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dnnlib.errors import EXIT_CODE_FILE, TemporaryError, UsageError, note_exit_code
+from torch_utils.interrupt import INSISTS_AFTER_S, heeded
 from torch_utils.precision import use_all_digits
 
 _STEP_TIMEOUT_S = 120
@@ -174,7 +176,7 @@ def finish(exit_code: int = 0) -> None:
 def launch(argv: Sequence[str], nproc: int) -> NoReturn:
     """Run `python argv...` again as `nproc` ranks on this node under torchrun; end with the exit code of the first rank that failed.
 
-    `argv` is [script, argument, ...] as in sys.argv. Signals are passed on; a second one ends everything at once. Raises UsageError for
+    `argv` is [script, argument, ...] as in sys.argv. Signals are passed on; a second one, later, ends everything at once. Raises UsageError for
     more ranks than GPUs.
     """
     if nproc < 1:
@@ -184,7 +186,11 @@ def launch(argv: Sequence[str], nproc: int) -> NoReturn:
     command = [sys.executable, '-c', _AGENT, '--standalone', '--nproc-per-node', str(nproc), *argv]
     with tempfile.TemporaryDirectory(prefix='unposed-launch-') as folder:
         exit_code_file = Path(folder) / 'exit_code'
-        environment = os.environ | {EXIT_CODE_FILE: str(exit_code_file), 'TORCHELASTIC_SIGNALS_TO_HANDLE': 'SIGTERM,SIGINT,SIGHUP,SIGUSR1'}
+        environment = os.environ | {
+            EXIT_CODE_FILE: str(exit_code_file),
+            'TORCHELASTIC_SIGNALS_TO_HANDLE': 'SIGTERM,SIGINT,SIGHUP,SIGUSR1',
+            'TORCH_ELASTIC_SHUTDOWN_TIMEOUT': str(_WAIT_TIMEOUT_S),  # it would kill ranks that need more than 30 s to end their step and save
+        }
         environment.setdefault('OMP_NUM_THREADS', '1')
         # In a session of its own, torchrun gets a Ctrl-C from us and not a second one from the terminal.
         prepare = _parent_death_signal()  # one system call, which is safe between fork and exec
@@ -198,14 +204,18 @@ def launch(argv: Sequence[str], nproc: int) -> NoReturn:
 def _wait_passing_signals_on(agent: subprocess.Popen) -> int:
     """Wait for torchrun; return its exit code, or 130 or 143 if it was stopped by a signal that was passed on."""
     passed_on: list[int] = []
+    asked_at = 0.0
 
     def handle(number: int, frame: FrameType | None) -> None:
-        # Ranks die with torchrun (see _die_with_parent), so killing it is enough to stop everything.
-        agent.send_signal(signal.SIGKILL if passed_on else number)
-        passed_on.append(number)
+        nonlocal asked_at
+        if not passed_on:
+            agent.send_signal(number)
+            passed_on.append(number)
+            asked_at = time.monotonic()
+        elif time.monotonic() - asked_at >= INSISTS_AFTER_S:
+            agent.kill()  # ranks die with torchrun (see _die_with_parent), so this is enough to stop everything
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-    before = {number: signal.signal(number, handle) for number in numbers}
+    before = {number: signal.signal(number, handle) for number in heeded()}
     try:
         returned = agent.wait()
     finally:

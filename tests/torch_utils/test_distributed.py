@@ -53,8 +53,9 @@ def main():
     }
     with StopRequest() as stop:
         (folder / f'rank{world.rank}.json').write_text(json.dumps(found | {'pid': os.getpid()}))
-        while mode == 'wait' and not world.any(stop.requested):
+        while mode in ('wait', 'slow') and not world.any(stop.requested):
             time.sleep(0.02)
+        time.sleep(1 if mode == 'slow' else 0)  # saves
     sys.stdout.write(f'last words {world.rank}\\n')  # in one piece: two ranks share the pipe
     distributed.finish(stop.exit_code)
 
@@ -97,6 +98,17 @@ def test_two_ranks_agree_and_stop_together(tmp_path) -> None:
         assert found['threads'] == 1
         assert found['is_main'] == (rank == 0)
         assert not Path(f'/proc/{found["pid"]}').exists()
+
+
+def test_a_scheduler_that_signals_every_process_asks_once(tmp_path) -> None:
+    with start(tmp_path, 'slow') as process:
+        ranks = wait_for([tmp_path / f'rank{rank}.json' for rank in range(2)], process)
+        agent = int(Path(f'/proc/{ranks[0]["pid"]}/stat').read_text().rpartition(')')[2].split()[1])
+        for pid in (process.pid, agent, *(found['pid'] for found in ranks)):
+            os.kill(pid, signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert sorted(out.splitlines()) == ['last words 0', 'last words 1'], err
 
 
 def test_a_failing_rank_ends_the_job_with_its_exit_code(tmp_path) -> None:
