@@ -157,7 +157,10 @@ def _photos() -> TrainingConfig:
         preset='photos',
         data=DataConfig(mirror=True),
         # Nobody knows these cameras. A photographer stands in front of the subject, a little to one side: a guess that shows some relief.
-        cameras=Gaussian(radius=2.7, fov_x_deg=36.0, yaw_std_deg=20.0, pitch_mean_deg=6.0, pitch_std_deg=8.0),
+        # Pitches are told in parts of their range: one that is much wider than the law would make all of them alike.
+        cameras=Gaussian(
+            radius=2.7, fov_x_deg=36.0, yaw_std_deg=20.0, pitch_mean_deg=6.0, pitch_std_deg=8.0, pitch_min_deg=-14.0, pitch_max_deg=26.0
+        ),
         generator=GeneratorConfig(
             z_dim=128,
             w_dim=128,
@@ -309,7 +312,7 @@ def _pof3d(name: str, base: TrainingConfig, law: UniformBand, image_resolution: 
             image_resolution=image_resolution,
             conditions_on_camera=False,
             conditions_on_pose=True,
-            pose=PoseReaderConfig(hidden=512),
+            pose=PoseReaderConfig(),
         ),
         gan=replace(
             base.gan, r1_gamma=gamma, pose_reading_weight=reading, pose_learner_weight=learner, mirror_weight=1.0, mirror_every=2, blur_fade_kimg=200.0
@@ -355,7 +358,8 @@ def _unposed() -> TrainingConfig:
             backdrop=replace(small.generator.backdrop, resolution=64, channels=128),
             radiance=replace(base.generator.radiance, outside=small.generator.radiance.outside, core=small.generator.radiance.core),
             rendering=replace(
-                base.generator.rendering, near=seen.near, far=seen.far, far_at_start=seen.far_at_start, box_side=seen.box_side, background='black'
+                base.generator.rendering, near=seen.near, far=seen.far, far_at_start=seen.far_at_start, box_side=seen.box_side, background='black',
+                density_scale=seen.density_scale,  # at which the core is opaque from the start
             ),
         ),
         discriminator=replace(base.discriminator, conditions_on_pose=True, pose=small.discriminator.pose, unconditional_term=True),

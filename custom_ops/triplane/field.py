@@ -1,7 +1,7 @@
 """A radiance field that lives on planes: the one thing that the kernels can render."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -36,6 +36,10 @@ class TriplaneField:
             self.planes, points * (2 / self.box_side), self.axes, self.weights, self.biases, self.activation, backend=self.backend
         )
         return self.finish(raw, points)
+
+    def without_priors(self) -> 'TriplaneField':
+        """What the planes and the network say by themselves."""
+        return replace(self, outside_strength=0.0, core_strength=0.0)
 
     def finish(self, raw: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """Raw outputs [N, M, 1 + F] of the decoder -> raw density and features."""

@@ -1,5 +1,6 @@
 """Presets: those that find cameras have all that it takes, at published sizes as in small."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,6 +46,18 @@ def test_unposed_begins_as_its_small_copies_do() -> None:
     large, small = find_preset('unposed').gan, find_preset('photos-unposed').gan
     assert large.blur_fade_kimg == small.blur_fade_kimg == 0, 'outlines do not tell a sense of rotation from the other'
     assert large.density_weight == small.density_weight
+    large, small = find_preset('unposed').generator, find_preset('photos-unposed').generator
+    assert large.radiance.core == small.radiance.core and large.rendering.density_scale == small.rendering.density_scale, 'the core is opaque'
+
+
+@pytest.mark.parametrize('name', [name for name in FINDS_CAMERAS if find_preset(name).reading is not None])
+def test_what_is_told_of_a_pitch_says_something(name: str) -> None:
+    """Told pitches are jittered in parts of the range of the law, which must not be much wider than the law is."""
+    config = find_preset(name)
+    _, pitch_deg = config.cameras.angles_deg(Stream(0, 0, 'law', tuple(range(2000))))
+    low, high = config.cameras.pitch_range_deg
+    jitter_deg = math.radians(config.gan.pose_condition_jitter_deg) * (high - low) / 2
+    assert jitter_deg <= pitch_deg.std()
 
 
 @pytest.mark.parametrize('name', FINDS_CAMERAS)

@@ -63,7 +63,7 @@ class DiscriminatorConfig:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a discriminator says of N pictures. pose: what it reads, numbers [N, 3] that training.cameras.rig.bounded makes a code, or those
+    """What a discriminator says of N pictures. pose: what it reads, numbers [N, 3] that training.cameras.rig.as_read makes a code, or those
     of published weights, [N, 2], which are one; None without a reader. logits: [N]; with views_together V, [N / V], one for each run of V
     neighbours."""
 

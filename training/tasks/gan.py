@@ -136,7 +136,8 @@ class GanTask:
         real_logits: Tensor | float = 0.0
         if config.loss == 'relativistic':
             with torch.no_grad():
-                real_logits = self._partners(self._judge_reals(batch.images, batch, moment).logits, views, conditions)
+                raw = self.showing.raw_of_real(batch.images, moment.nimg)
+                real_logits = self._partners(self._judge_reals(batch.images, raw, batch, moment).logits, views, conditions)
         loss = self._per_scene(adversarial.generator_loss(judged.logits, real_logits), views)
         moment.report('Loss/scores/fake', judged.logits)
         moment.report('Loss/signs/fake', (judged.logits - real_logits).sign())
@@ -227,7 +228,8 @@ class GanTask:
         config = self.config
         box_side = self.generator.config.rendering.box_side
         points = neighbouring_points(stream, config.density_points, config.density_distance, box_side, config.density_region, planes.device)
-        return density_smoothness(lambda p: self.generator.density(planes, p), points)
+        learned = self.generator.field(planes).without_priors()  # which are as rough as they were made, and would drown what can be learned
+        return density_smoothness(lambda p: learned(p)[0], points)
 
     def _discriminator_terms(self, batch: Batch, moment: Moment) -> Iterator[Tensor]:
         config = self.config
@@ -257,9 +259,11 @@ class GanTask:
             yield fake_loss + fake_terms
 
         due = due and config.r1_gamma > 0
-        image = batch.images.detach().requires_grad_(due)
+        image, raw = batch.images.detach(), self.showing.raw_of_real(batch.images, moment.nimg)
+        # Leaves each: what the discriminator makes of a difference between the two must have a price as well.
+        leaves = [tensor.requires_grad_(due) for tensor in (image, raw) if tensor is not None]
         seen: list[Tensor] = []
-        real = self._judge_reals(image, batch, moment, seen)
+        real = self._judge_reals(image, raw, batch, moment, seen)
         if config.loss == 'non_saturating':
             margin = real.logits.detach()
             loss = self._per_scene(adversarial.discriminator_loss_on_reals(real.logits))
@@ -275,7 +279,7 @@ class GanTask:
         moment.report('Loss/signs/real', margin.sign())
         if due:
             # One answer's penalty is the sum over its pictures, and terms are a mean over the batch's pictures.
-            penalty = gradient_penalty(real.logits, [image] if config.r1_at == 'real' else seen) * self.discriminator.config.views_together
+            penalty = gradient_penalty(real.logits, leaves if config.r1_at == 'real' else seen) * self.discriminator.config.views_together
             moment.report('Loss/r1_penalty', penalty)
             loss = loss + penalty * (config.r1_gamma / 2 * config.r1_every)
         lesson = config.pose_arranged_weight * (1 - schedules.hold_then_ramp(moment.nimg, config.pose_arranged_hold_kimg, config.pose_arranged_fade_kimg))
@@ -322,10 +326,8 @@ class GanTask:
             rows,
         )
 
-    def _judge_reals(self, image: Tensor, batch: Batch, moment: Moment, seen: list[Tensor] | None = None) -> Judgement:
-        """Of the batch's pictures; `seen` receives what the discriminator is shown of them."""
-        raw = self.showing.raw_of_real(image, moment.nimg)
-        image = image.view_as(image)  # a tensor that the raw companion does not come from: its gradient is that of the picture alone
+    def _judge_reals(self, image: Tensor, raw: Tensor | None, batch: Batch, moment: Moment, seen: list[Tensor] | None = None) -> Judgement:
+        """Of the batch's pictures and their raw companions; `seen` receives what the discriminator is shown of them."""
         image, raw = self.showing(image, raw, moment.nimg, moment.stream, is_real=True)
         if seen is not None:
             seen.extend(tensor for tensor in (image, raw) if tensor is not None)

@@ -44,7 +44,7 @@ class GanConfig:
     pose_told_weight: float = 0.0  # generated pictures show the pose that they were asked for: it can be read off them
     pose_condition: Literal['read', 'asked'] = 'read'  # under which pose a generated picture is judged: the discriminator's reading, or its camera
     # Poses that are read are vague. With a condition as vague for all pictures the discriminator cannot tell them by how exact it is.
-    pose_condition_jitter_deg: float = 0.0  # standard deviation of the yaw, and of the pitch in parts of a radian of its half range
+    pose_condition_jitter_deg: float = 0.0  # standard deviation of the yaw; the pitch moves by as many radians of half its range
     pose_condition_from_kimg: float = 0.0  # until then all pictures are judged under the pose 0, which is none
     mirror_weight: float = 0.0  # each scene is also judged from the mirrored camera ("symmetry", PoF3D)
     mirror_every: int = 1  # iterations; weighted by the interval

@@ -300,6 +300,34 @@ def test_the_mirrored_view_has_the_mirrored_code_wherever_the_scene_looks_from(t
     assert (task.rig.code_of(own.camera) - own.code).abs().max() > 0.01, 'this test needs targets that matter'
 
 
+@pytest.mark.parametrize('at', ['real', 'EG3D_2022'])
+def test_a_difference_between_picture_and_raw_companion_has_its_price(tmp_path: Path, at: str) -> None:
+    """METHODS of the papers: |d logit / d image|^2 + |d logit / d raw|^2, at a pair that is not bound to each other."""
+    config = full_config(f'gan.r1_at={at}', 'gan.blur_fade_kimg=0', 'ada.mode=noaug', 'gan.render_resolution_final=none')
+    trainer = trainer_of(config, tmp_path, World())[0]
+    task, rows, reported = trainer.task, tuple(range(8)), {}
+    size = task.showing.render_resolution
+
+    def compares(image: Tensor, raw: Tensor, *_: object) -> Judgement:
+        smaller = torch.nn.functional.interpolate(image, (size, size), mode='bilinear', antialias=True)
+        return Judgement(100 * (raw - smaller).mean(dim=(1, 2, 3)), None)
+
+    task.discriminator.judge = compares
+    list(task.terms(next(p for p in task.phases if p.name == 'D'), trainer.loader.batch(0, rows), Moment(0, 0, Stream(0, 0, 'D', rows), reported.__setitem__)))
+    of_raw, of_image = 100**2 / (3 * size**2), 100**2 / (3 * config.generator.image_resolution**2)
+    assert of_raw < reported['Loss/r1_penalty'].mean() < of_raw + 1.5 * of_image
+
+
+def test_smoothness_is_asked_of_what_can_be_learned(tmp_path: Path) -> None:
+    """The priors of a field are as rough as they were made; they must not fill the regulariser."""
+    found = []
+    for strength in (0, 20):
+        task = trainer_of(config_of('poses learned', f'generator.radiance.outside.strength={strength}'), tmp_path, World())[0].task
+        planes = task.generator.planes(task.generator.mapping(torch.zeros(2, task.generator.z_dim), None, None).detach())
+        found.append(task._roughness(planes, Stream(0, 0, 'G', (0, 1))))
+    assert torch.equal(*found) and found[0].max() > 0
+
+
 def test_a_penalty_on_what_is_shown_counts_the_raw_companion_once(tmp_path: Path) -> None:
     """The picture's gradient is that of the picture, whether or not blur and augmentation have made another tensor of it."""
     config = full_config('gan.r1_at=EG3D_2022', 'gan.blur_fade_kimg=0', 'ada.mode=noaug', 'gan.render_resolution_final=none')
