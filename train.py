@@ -43,7 +43,7 @@ KEPT_BY_RESUME = {'--resume', '--kimg', '--gpus', '--device', '--threads', '--de
 @click.option('--cfg', 'preset', metavar='NAME', help='Starting point: ' + ', '.join(PRESETS) + '.')
 @click.option('--data', metavar='PATH', help='Zip or folder written by dataset_tool.py, or synthetic:... (docs/data.md).')
 @click.option('--outdir', metavar='DIR', default='runs', show_default=True, help='Where run folders are made.')
-@click.option('--resume', metavar='RUN', help='Continue this run folder, bit for bit. Other options must be left out, except --kimg, --gpus, --device and --threads.')
+@click.option('--resume', metavar='RUN', help='Continue this run folder, bit for bit, with as many processes as before. Other options must be left out, except --kimg, --gpus, --device and --threads.')
 @click.option('--gpus', type=click.IntRange(min=1), help='Processes on this node, one per GPU. [default: 1; without a GPU as many as share the cores well]')
 @click.option('--batch', type=click.IntRange(min=1), help='Images per iteration, over all GPUs.')
 @click.option('--batch-gpu', type=click.IntRange(min=1), help='Images per GPU at a time; gradients are accumulated over the rest.')
@@ -60,7 +60,7 @@ KEPT_BY_RESUME = {'--resume', '--kimg', '--gpus', '--device', '--threads', '--de
 @click.option('--desc', metavar='TEXT', help='Goes into the name of the run folder.')
 @click.option('--device', metavar='NAME', help='cpu, cuda or mps; the fastest there is by default.')
 @click.option('--dry-run', '-n', is_flag=True, help='Print settings, layers and expected memory, and stop.')
-@click.option('--threads', type=click.IntRange(min=1), default=1, show_default=True, help='Processor threads of each process, on a CPU.')
+@click.option('--threads', type=click.IntRange(min=1), help='Processor threads of each process, on a CPU. [default: 1]')
 @click.option('--debug', is_flag=True, help='Show tracebacks.')
 @click.pass_context
 def main(context: click.Context, **options) -> None:
@@ -68,10 +68,13 @@ def main(context: click.Context, **options) -> None:
     if options['resume']:
         _refuse_changes(context)
         config, folder = _config_of_run(Path(options['resume'])), Path(options['resume'])
+        options |= _as_before(folder, options)
         if options['kimg'] is not None:
             config = replace(config, loop=replace(config.loop, kimg=options['kimg']))
     else:
         config, folder = configured(options), None
+        if not options['dry_run']:
+            check_writable(options['outdir'])
     processes = distributed.launched_size() or options['gpus'] or _processes_by_default(config, options['device'])
     _refuse_mistakes(config, processes, options['dry_run'])
     if processes > 1 and not distributed.is_launched():
@@ -81,7 +84,7 @@ def main(context: click.Context, **options) -> None:
     keep_freed_memory()
     world = distributed.init_from_env(options['device'])
     if world.device.type == 'cpu':
-        torch.set_num_threads(options['threads'])
+        torch.set_num_threads(options['threads'] or 1)
         # Adam's moments of weights that have come to rest fade into denormal numbers, with which processors are slow (docs/benchmarks.md).
         torch.set_flush_denormal(True)
     built = build(config, world)
@@ -94,6 +97,20 @@ def main(context: click.Context, **options) -> None:
     if folder is None:
         folder = world.all_gather_object(_new_run_folder(options, built, world) if world.is_main else None)[0]
     _train(built, folder, world, resume=bool(options['resume']))
+
+
+def _as_before(folder: Path, options: dict) -> dict:
+    """How a run went before, for what the command line leaves open: other processes or threads would round sums otherwise."""
+    manifest = checkpoint.latest_manifest(folder) or {}
+    before = {'gpus': manifest.get('world_size'), 'threads': manifest.get('threads'), 'device': manifest.get('device')}
+    if options['device'] not in (None, before['device']):
+        return {}
+    if before['device'] == 'cuda' and options['gpus'] is None and torch.cuda.device_count() < before['gpus']:
+        raise UsageError(
+            f'{folder} was trained on {before["gpus"]} GPUs, and this machine has {torch.cuda.device_count()}. Say on how many it is to go on: --gpus N '
+            '(or --device cpu); sums are then rounded otherwise, so it will not be bit for bit the run that it was.'
+        )
+    return {name: value for name, value in before.items() if options[name] is None and value is not None}
 
 
 def _processes_by_default(config: TrainingConfig, device: str | None) -> int:
@@ -211,9 +228,13 @@ def _new_run_folder(options: dict, built: Built, world: distributed.World) -> Pa
     outdir = Path(options['outdir'])
     check_writable(outdir, needed_bytes=8 * expected_state(built))
     folder = next_run_folder(outdir, '-'.join(part for part in parts if part))
-    with atomic_write(folder / OPTIONS_FILE, 'w') as file:
-        json.dump(configs.to_dict(built.config), file, indent=2)
+    _write_options(folder, built.config)
     return folder
+
+
+def _write_options(folder: Path, config: TrainingConfig) -> None:
+    with atomic_write(folder / OPTIONS_FILE, 'w') as file:
+        json.dump(configs.to_dict(config), file, indent=2)
 
 
 def expected_state(built: Built) -> int:
@@ -237,6 +258,11 @@ def _train(built: Built, folder: Path, world: distributed.World, resume: bool) -
             if newest is None:
                 raise MissingInputError(f'{folder} holds no complete training state. Start the run again without --resume.')
             trainer.resume(newest)
+            before = checkpoint.read_manifest(newest).get('world_size', world.size)
+            if world.is_main and before != world.size:
+                print(f'note: {before} processes trained this run and {world.size} go on: sums are rounded otherwise, so it is not bit for bit the run that it was.')
+            if world.is_main and config != _config_of_run(folder):
+                _write_options(folder, config)  # a new --kimg, which the next --resume is to know
         if world.is_main:
             print(f'{"Continuing" if resume else "Training"} {folder} at {trainer.nimg / 1000:.1f} kimg, until {config.loop.kimg:g} kimg.')
         stop = stack.enter_context(StopRequest())

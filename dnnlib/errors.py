@@ -102,6 +102,9 @@ def run_command(command: 'click.Command') -> NoReturn:
 
     Warnings of the log go to stderr, and so does what makes a user wait: kernels that are being built.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace')  # names of files may be in no encoding at all
     logging.basicConfig(format='%(message)s')
     logging.getLogger('custom_ops.jit').setLevel(logging.INFO)
     signal.signal(signal.SIGTERM, _terminate)

@@ -5,7 +5,7 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from dnnlib.errors import describe_os_error
@@ -73,12 +73,22 @@ class _Tee(io.TextIOBase):
         self._log = log
 
     def write(self, text: str) -> int:
-        self._terminal.write(text)
         self._log.add(text)
+        self._to_terminal(lambda: self._terminal.write(text))
         return len(text)
 
     def flush(self) -> None:
-        self._terminal.flush()
+        self._to_terminal(self._terminal.flush)
+
+    def _to_terminal(self, write: Callable[[], object]) -> None:
+        """A terminal that has gone (a connection that dropped, `| head`) ends nothing: the log goes on."""
+        try:
+            write()
+        except OSError:
+            with contextlib.suppress(OSError, ValueError):  # else the interpreter would stumble over what is still buffered
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._terminal.fileno())
+                os.close(nowhere)
 
     def isatty(self) -> bool:
         return self._terminal.isatty()

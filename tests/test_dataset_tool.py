@@ -6,6 +6,7 @@ import io
 import json
 import math
 import struct
+import tracemalloc
 import warnings
 import zipfile
 import zlib
@@ -279,6 +280,15 @@ def test_bombs_are_never_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert 'megapixels' in text or 'enormous' in text
 
 
+def test_a_png_with_two_headers_is_no_way_around_the_limit() -> None:
+    large, small = (struct.pack('>IIBBBBB', size, size, 16, 2, 0, 0, 0) for size in (1500, 8))
+    pixels = zlib.compress(bytes(1500 * (1500 * 6 + 1)))
+    twice = b'\x89PNG\r\n\x1a\n' + b''.join(chunk(*part) for part in ((b'IHDR', large), (b'IHDR', small), (b'IDAT', pixels), (b'IEND', b'')))
+    with pytest.raises(UnusableImage):
+        read_header(twice, 1)
+        decode(twice, (0, 0, 0))
+
+
 def test_damaged_files_never_crash() -> None:
     rng = np.random.default_rng(1)
     seeds = [encoded(picture(), kind) for kind in ('PNG', 'JPEG', 'WEBP', 'BMP')]
@@ -476,6 +486,31 @@ def test_links_and_bombs_in_archives(tmp_path: Path) -> None:
     assert 'bomb.bmp: unpacks to more than 200 times' in text
 
 
+@pytest.mark.parametrize('method', [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_an_archive_that_lies_about_its_sizes(tmp_path: Path, method: int) -> None:
+    path, lie = tmp_path / 'a.zip', struct.pack('<I', 1000)
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('bomb.bmp', bytes(200 << 20), method)
+        honest = struct.pack('<I', archive.getinfo('bomb.bmp').file_size)
+    path.write_bytes(path.read_bytes().replace(honest, lie))
+    tracemalloc.start()
+    text = message(path, tmp_path / 'out.zip')
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 'bomb.bmp' in text and peak < 20 << 20
+
+
+def test_what_check_sees_is_what_training_sees(tmp_path: Path) -> None:
+    labels = json_of(entries(dict.fromkeys(GOOD, '1')))
+    wrapped = zip_of(tmp_path / 'wrapped.zip', {f'mine/{name}': data for name, data in (GOOD | {'dataset.json': labels}).items()})
+    folders = write(tmp_path / 'folders', {f'{kind}/{name}': data for kind in ('cat', 'dog') for name, data in GOOD.items()})
+    for path in (wrapped, folders):
+        with pytest.raises(DataError, match=f'2 classes, of which training would see nothing.*--source {path}'):
+            check(path)
+        run(path, tmp_path / f'{path.stem}-made.zip')
+        assert check(tmp_path / f'{path.stem}-made.zip').num_classes == open_dataset(tmp_path / f'{path.stem}-made.zip').num_classes == 2
+
+
 def test_damaged_zips_and_labels_never_crash(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     labels = json_of(entries(dict.fromkeys(GOOD, json.dumps({'class': 1, 'camera': CAMERA}))))
@@ -667,6 +702,12 @@ def test_fingerprints(tmp_path: Path) -> None:
     a, b = zip_of(tmp_path / 'a.zip', GOOD), zip_of(tmp_path / 'b.zip', GOOD)
     changed = zip_of(tmp_path / 'c.zip', GOOD | {'good2.png': encoded(picture(2).rotate(90))})
     assert open_dataset(a).fingerprint() == open_dataset(b).fingerprint() != open_dataset(changed).fingerprint()
+    # Stored PNGs of one size are files of one size.
+    run(a, tmp_path / 'folder'), run(changed, tmp_path / 'other'), run(b, tmp_path / 'same')
+    sizes = [[path.stat().st_size for path in sorted((tmp_path / where).rglob('*.png'))] for where in ('folder', 'other')]
+    assert sizes[0] == sizes[1] and len(set(sizes[0])) == 1
+    folder, other, same = (open_dataset(tmp_path / where).fingerprint() for where in ('folder', 'other', 'same'))
+    assert folder == same != other
 
 
 def test_a_forked_reader_has_its_own_handle(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 import train
-from dnnlib.errors import run_command
+from dnnlib.errors import UsageError, run_command
 from tests.training.tiny import SETTINGS
+from torch_utils import checkpoint
 from training.loop import Trainer
 from training.presets import PRESETS
 
@@ -65,6 +66,37 @@ def test_a_run_leaves_what_people_look_for(tmp_path: Path) -> None:
     assert last['Progress/kimg']['mean'] == 0.032 and last['Loss/G/loss']['num'] == 16
     assert json.loads((folder / 'metric-fd_photo.jsonl').read_text())['results']['fd_photo'] > 0
     assert str(folder.relative_to(tmp_path)) in result.stdout
+
+
+def test_a_resumed_run_goes_on_as_before_and_makes_the_snapshot_that_is_missing(tmp_path: Path) -> None:
+    begun = run('--cfg', 'demo', *TINY, '--kimg', '0.032', '--threads', '2', cwd=tmp_path)
+    assert begun.returncode == 0, begun.stderr
+    folder = only_run(tmp_path)
+    made = folder / 'network-snapshot-000000.safetensors'
+    weights = made.read_bytes()
+    made.unlink()  # as if the disk had been full
+    asked = {'gpus': None, 'threads': None, 'device': None}
+    assert train._as_before(folder, asked) == {'gpus': 1, 'threads': 2, 'device': 'cpu'}
+    assert train._as_before(folder, asked | {'threads': 1}) == {'gpus': 1, 'device': 'cpu'}
+    assert train._as_before(folder, asked | {'device': 'cuda'}) == {}
+
+    again = subprocess.run([sys.executable, str(ROOT / 'train.py'), '--resume', str(folder)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert again.returncode == 0 and 'go on' not in again.stdout, again.stderr
+    assert made.read_bytes() == weights
+
+    longer = run('--resume', str(folder), '--kimg', '0.048', cwd=tmp_path)
+    assert longer.returncode == 0 and json.loads((folder / 'training_options.json').read_text())['loop']['kimg'] == 0.048, longer.stderr
+    lines = (folder / 'stats.jsonl').read_text().splitlines()
+    finished = run('--resume', str(folder), cwd=tmp_path)
+    assert finished.returncode == 0 and 'until 0.048' in finished.stdout and (folder / 'stats.jsonl').read_text().splitlines() == lines
+
+
+def test_a_run_of_many_gpus_is_not_taken_up_on_few_unasked(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(train.torch.cuda, 'device_count', lambda: 0)
+    checkpoint.save_state(tmp_path, 'training-state-000000008', {}, {'nimg': 8, 'world_size': 8, 'threads': None, 'device': 'cuda'})
+    with pytest.raises(UsageError, match='trained on 8 GPUs, and this machine has 0.*--gpus N'):
+        train._as_before(tmp_path, {'gpus': None, 'threads': None, 'device': None})
+    assert train._as_before(tmp_path, {'gpus': 1, 'threads': None, 'device': None}) == {'device': 'cuda'}
 
 
 def test_ctrl_c_saves_and_resume_ends_where_an_uninterrupted_run_ends(tmp_path: Path) -> None:

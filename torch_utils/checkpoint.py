@@ -32,6 +32,7 @@ _WEIGHTS_SCHEMA = 1
 _STATE_SCHEMA = 1
 _STATE_FORMAT = 'unposed-training-state'
 _REJECTED, _TRASH = 'bad-', '.trash-'
+STATE_NAME = 'training-state-'  # then the images seen
 
 StateDict = dict[str, Tensor]
 
@@ -82,6 +83,9 @@ def load_weights(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any
     except (safetensors.SafetensorError, OSError, RuntimeError) as error:
         raise DataError(f"'{path}' is a damaged safetensors file: {error}. Download or copy it again.") from error
     header = _weights_header(path, metadata)
+    both = {name.partition('/')[0] for name in flat if '/' in name} & flat.keys()
+    if both:
+        raise DataError(f"'{path}' is damaged: '{min(both)}' is a tensor and a network at once. Download or copy it again.")
     tensors: dict[str, Any] = {}
     for name, tensor in flat.items():
         group, slash, inner = name.partition('/')
@@ -124,7 +128,7 @@ def save_state(folder: str | os.PathLike, stem: str, parts: dict[str, Any], meta
     if bad:
         raise NumericalError(
             f"The training state '{stem}' was not written: {len(bad)} tensors are not finite ({', '.join(bad[:5])}). "
-            'Resume from the last state with a lower learning rate or stronger regularisation.'
+            'Start a new run with a lower learning rate or stronger regularisation; resuming this one would repeat it.'
         )
     buffer = io.BytesIO()
     torch.save(parts, buffer)
@@ -195,6 +199,12 @@ def newest_state(folder: str | os.PathLike, say: Callable[[str], None] | None = 
         else:
             say(message)
     return None
+
+
+def latest_manifest(folder: str | os.PathLike) -> dict[str, Any] | None:
+    """Return the manifest of the state with the most images seen, or None: a look that locks, checks and changes nothing."""
+    manifests = (_read_manifest(path) for path in _states(Path(folder)))
+    return next((manifest for manifest in manifests if manifest is not None), None)
 
 
 def prune_states(folder: str | os.PathLike, keep: int) -> None:
@@ -272,7 +282,11 @@ def _not_finite(value: Any, where: str) -> Iterator[str]:
 
 def _states(folder: Path) -> list[Path]:
     """Return the stem.pt of every state, also those of which only the manifest is left, newest first. Times of files mean nothing."""
-    paths = {path for path in folder.glob('*.pt') if not path.name.startswith((_REJECTED, '.'))}
+    # Files of a user's own, such as latents, are none of ours: they have neither the name that training gives nor a manifest.
+    paths = {
+        path for path in folder.glob('*.pt')
+        if not path.name.startswith((_REJECTED, '.')) and (path.name.startswith(STATE_NAME) or _read_manifest(path) is not None)
+    }
     for manifest_path in folder.glob('*.json'):
         path = manifest_path.with_suffix('.pt')
         if not manifest_path.name.startswith((_REJECTED, '.')) and path not in paths and _read_manifest(path) is not None:

@@ -154,6 +154,11 @@ def launched_size() -> int | None:
     return int(os.environ['WORLD_SIZE']) if is_launched() else None
 
 
+def local_size() -> int:
+    """How many ranks share this machine's memory, this one among them."""
+    return int(os.environ.get('LOCAL_WORLD_SIZE', '1')) if is_launched() else 1
+
+
 def finish(exit_code: int = 0) -> None:
     """Leave the world together: every rank calls it last, with the same code. A rank of several ends here; one alone returns for code 0.
 

@@ -78,6 +78,6 @@ def _refuse_spoilt(norms: GradientNorms, phase: str, step: int) -> None:
     shown = ', '.join(bad[:_NAMES_SHOWN]) + (f' and {len(bad) - _NAMES_SHOWN} more' if len(bad) > _NAMES_SHOWN else '')
     raise NumericalError(
         f"Step {step}, phase '{phase}': the gradients of {len(bad)} of {len(norms.names)} tensors are not finite, or too large to be squared "
-        f'({shown}). That step did not change the weights. Resume from the last state with a lower learning rate or stronger regularisation; '
-        'if it happens again at the same step, the data are to be looked at.'
+        f'({shown}). That step did not change the weights. Resuming would repeat it: start a new run with a lower learning rate or stronger '
+        "regularisation, and look at the data (dataset_tool.py --check)."
     )

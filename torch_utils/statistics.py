@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import resource
 import sys
 import time
@@ -16,6 +17,7 @@ from dnnlib.errors import StorageError, describe_os_error
 from torch_utils.distributed import World
 
 Summary = dict[str, dict[str, float]]
+PROGRESS = 'Progress/kimg'  # the entry that says when a line was written
 
 
 class Statistics:
@@ -82,13 +84,16 @@ def _summarise(count: int, first: float, second: float) -> dict[str, float]:
 
 
 class StatisticsWriter:
-    """Appends to stats.jsonl in a run folder, and to TensorBoard events where TensorBoard is installed. For the main rank only."""
+    """Appends to stats.jsonl in a run folder, and to TensorBoard events where TensorBoard is installed. For the main rank only.
 
-    def __init__(self, folder: str | os.PathLike) -> None:
+    nimg: images seen by the state that is taken up. What a killed process wrote beyond it goes, for it will be written again.
+    """
+
+    def __init__(self, folder: str | os.PathLike, nimg: int = 0) -> None:
         path = Path(folder) / 'stats.jsonl'
-        _drop_torn_line(path)
+        _cut_off(path, nimg)
         self._file = path.open('a', encoding='utf-8')
-        self._tensorboard = _tensorboard_writer(folder)
+        self._tensorboard = _tensorboard_writer(folder, nimg)
 
     def write(self, statistics: Summary, nimg: int, timestamp: float | None = None) -> None:
         """Append {"name": {"num", "mean", "std"}, ..., "timestamp": seconds since 1970} as one line; what is not finite becomes null.
@@ -127,19 +132,24 @@ def _finite_or_none(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _drop_torn_line(path: Path) -> None:
-    """Cut off an incomplete last line, which a killed process leaves behind, so that every line stays JSON."""
+def _cut_off(path: Path, nimg: int) -> None:
+    """Cut off an incomplete last line, so that every line stays JSON, and lines of more images than `nimg`."""
     if not path.exists():
         return
     with open(path, 'r+b') as file:
-        complete = file.read().rfind(b'\n') + 1
-        file.truncate(complete)
+        kept = 0
+        for line in file.read().splitlines(keepends=True):
+            written = re.search(rb'"%s": \{"num": 1, "mean": ([0-9.e+-]+)' % PROGRESS.encode(), line)
+            if not line.endswith(b'\n') or (written and float(written[1]) * 1000 > nimg + 0.5):
+                break
+            kept += len(line)
+        file.truncate(kept)
 
 
-def _tensorboard_writer(folder: str | os.PathLike) -> Any:
+def _tensorboard_writer(folder: str | os.PathLike, nimg: int) -> Any:
     """Return a SummaryWriter, or None without TensorBoard. Imported here because that takes seconds."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(os.fspath(folder))
+    return SummaryWriter(os.fspath(folder), purge_step=nimg + 1 if nimg else None)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dnnlib.errors import DataError, UsageError
-from torch_utils.distributed import World
+from torch_utils.distributed import World, local_size
 from training.augment.controller import AdaController
 from training.augment.pipe import AugmentPipe
 from training.cameras.convention import from_eg3d
@@ -66,7 +66,7 @@ def build(config: TrainingConfig, world: World | None = None) -> Built:
         config=config,
         dataset=dataset,
         class_names=tuple(dataset.class_names) if config.generator.num_classes else (),
-        loader=Loader(dataset, config.loop.seed, LoaderConfig(mirror=config.data.mirror, alike=config.discriminator.views_together)),
+        loader=Loader(dataset, config.loop.seed, LoaderConfig(config.data.mirror, LoaderConfig().cache_bytes // local_size(), config.discriminator.views_together)),
         task=task,
         conditions=conditions,
         example_cameras=conditions.labels if isinstance(conditions, LabelledConditions) else None,

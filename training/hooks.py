@@ -10,8 +10,9 @@ from tqdm import tqdm
 
 from dnnlib.units import format_bytes, format_seconds
 from metrics.evaluate import append_results, compute
+from torch_utils.checkpoint import load_weights
 from torch_utils.rng import Stream
-from torch_utils.statistics import StatisticsWriter, peak_memory_bytes
+from torch_utils.statistics import PROGRESS, StatisticsWriter, peak_memory_bytes
 from training.build import Built
 from training.cameras.convention import from_eg3d
 from training.data.synthetic import SyntheticImages
@@ -47,7 +48,7 @@ class Log(Hook):
 
     def at_start(self, trainer: Trainer) -> None:
         if trainer.world.is_main:
-            self._writer = StatisticsWriter(self.folder)
+            self._writer = StatisticsWriter(self.folder, trainer.nimg)
             total, done = trainer.config.kimg, trainer.nimg / 1000
             self._bar = tqdm(total=total, initial=done, unit='kimg', disable=not self.show_bar, bar_format='{l_bar}{bar}| {n:.1f}/{total:.1f} kimg')
 
@@ -57,7 +58,7 @@ class Log(Hook):
         seconds_per_kimg = tick.seconds / max(tick.images / 1000, 1e-9)
         memory = peak_memory_bytes()
         progress = {
-            'Progress/kimg': trainer.nimg / 1000,
+            PROGRESS: trainer.nimg / 1000,
             'Timing/sec_per_kimg': seconds_per_kimg,
             'Timing/total_sec': trainer.seconds,
             'Resources/peak_memory_gb': memory / 2**30,
@@ -95,6 +96,9 @@ class Pictures(Hook):
         self._request = (z, None if classes is None else torch.tensor(classes).repeat_interleave(COLUMNS))
         if trainer.nimg == 0:
             self._write(trainer, 'fakes_init')
+
+    def lacks_snapshot(self, trainer: Trainer) -> bool:
+        return trainer.world.is_main and not (self.folder / f'fakes{name_of(trainer)}.png').is_file()
 
     def at_snapshot(self, trainer: Trainer) -> None:
         if trainer.world.is_main:
@@ -136,6 +140,13 @@ class Weights(Hook):
     folder: Path
     built: Built
 
+    def lacks_snapshot(self, trainer: Trainer) -> bool:
+        path = self._path(trainer)
+        return trainer.world.is_main and not (path.is_file() and load_weights(path)[1]['extra'].get('kimg') == trainer.nimg / 1000)
+
+    def _path(self, trainer: Trainer) -> Path:
+        return self.folder / f'network-snapshot-{name_of(trainer)}.safetensors'
+
     def at_snapshot(self, trainer: Trainer) -> None:
         if not trainer.world.is_main:
             return
@@ -145,8 +156,7 @@ class Weights(Hook):
             cameras, classes = examples_of(self.built.conditions, config.generator.num_classes, trainer.world.device)
         generator = averaged_generator(trainer)
         snapshot = Snapshot(replace(config, generator=generator.config), trainer.nimg / 1000, self.built.class_names, config.cameras)
-        path = self.folder / f'network-snapshot-{name_of(trainer)}.safetensors'
-        save_snapshot(path, generator, trainer.task.networks['discriminator'], snapshot, cameras, classes)
+        save_snapshot(self._path(trainer), generator, trainer.task.networks['discriminator'], snapshot, cameras, classes)
 
 
 @dataclass
@@ -155,6 +165,12 @@ class Metrics(Hook):
 
     folder: Path
     built: Built
+
+    def lacks_snapshot(self, trainer: Trainer) -> bool:
+        if not trainer.world.is_main:
+            return False
+        paths = [self.folder / f'metric-{name}.jsonl' for name in self.built.config.metrics.names]
+        return any(not path.is_file() or f'"{name_of(trainer)}"' not in path.read_text(encoding='utf-8') for path in paths)
 
     def at_snapshot(self, trainer: Trainer) -> None:
         names = self.built.config.metrics.names

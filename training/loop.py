@@ -96,6 +96,10 @@ class Hook:
     def at_snapshot(self, trainer: 'Trainer') -> None:
         """When a snapshot is due, after the training state was saved."""
 
+    def lacks_snapshot(self, trainer: 'Trainer') -> bool:
+        """Whether what `at_snapshot` would write now is not there: asked when a run is taken up where a snapshot was due."""
+        return False
+
 
 class Trainer:
     """The state of a run and the loop over it."""
@@ -167,6 +171,10 @@ class Trainer:
     def run(self, hooks: Sequence[Hook], stop: StopRequest) -> None:
         """Train until the configured length or until asked to stop; either way the last state is on disk when this returns."""
         self._let(hooks, lambda hook: hook.at_start(self))
+        if self.nimg > 0 and (self.nimg >= self.config.kimg * 1000 or self._was_due(self._snapshot_kimg)):
+            # The state was saved, but somebody pressed Ctrl-C then, or the disk was full.
+            lacking = [hook for hook in hooks if self.world.any(hook.lacks_snapshot(self))]
+            self._let(lacking, lambda hook: hook.at_snapshot(self))
         tick_images, tick_start = self.nimg, time.monotonic()
         next_tick, next_snapshot = self._next(self.config.tick_kimg), self._next(self._snapshot_kimg)
         stopping = self.nimg >= self.config.kimg * 1000
@@ -201,6 +209,11 @@ class Trainer:
         every = every_kimg * 1000
         return (self.nimg // every + 1) * every
 
+    def _was_due(self, every_kimg: float) -> bool:
+        """Whether the last iteration reached a multiple of the interval."""
+        every = every_kimg * 1000
+        return self.nimg // every > (self.nimg - self.config.batch) // every
+
     def parts(self) -> dict:
         """Everything that training depends on; schedules and randomness are functions of nimg and need no place here."""
         return {
@@ -215,8 +228,10 @@ class Trainer:
         """Write training-state-<images seen>.pt; the older states beyond `keep_states` go."""
         self.watch.raise_if_spoilt()
         if self.world.is_main:
-            stem = f'training-state-{self.nimg:09d}'
-            checkpoint.save_state(self.folder, stem, self.parts(), {'nimg': self.nimg, 'world_size': self.world.size, 'data': self.data})
+            stem = f'{checkpoint.STATE_NAME}{self.nimg:09d}'
+            threads = torch.get_num_threads() if self.world.device.type == 'cpu' else None
+            made_by = {'world_size': self.world.size, 'threads': threads, 'device': self.world.device.type}
+            checkpoint.save_state(self.folder, stem, self.parts(), {'nimg': self.nimg, 'data': self.data, **made_by})
             checkpoint.prune_states(self.folder, keep=self.config.keep_states)
         self.world.barrier()
 

@@ -3,6 +3,7 @@ classes, views, and the batched call."""
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -54,7 +55,7 @@ def class_index(text: str, num_classes: int, names: Sequence[str] | None = None)
     if names is not None:
         shown = ', '.join(f'{index} {name}' for index, name in list(enumerate(names))[:40])
         known += f' or their names ({shown}{", ..." if len(names) > 40 else ""})'
-    if not text.strip().lstrip('+-').isdecimal():
+    if re.fullmatch(r'\s*[+-]?\d+\s*', text, re.ASCII) is None:
         raise UsageError(f"there is no class '{text}'; {known}.{did_you_mean(text, names or [])}")
     if not 0 <= int(text) < num_classes:
         raise UsageError(f'there is no class {text}; {known}.')

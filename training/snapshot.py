@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ EXAMPLE_CAMERAS = 256  # of labelled data, which are at hand when more are wante
 READ_CAMERAS, LEAST_OF_A_CLASS = 1024, 32
 
 _log = logging.getLogger(__name__)
+Network = TypeVar('Network', Generator3D, Discriminator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def load_generator(path: str | Path, device: torch.device | str = 'cpu') -> tupl
     nothing. Raises MissingInputError or DataError with one sentence.
     """
     tensors, snapshot = _read(find_snapshot(path))
-    generator = Generator3D(snapshot.config.generator)
+    generator = _built(Generator3D, snapshot.config.generator, path)
     _load(generator, tensors['G_ema'], path)
     return generator.eval().requires_grad_(False).to(device), snapshot
 
@@ -120,7 +121,7 @@ def load_generator(path: str | Path, device: torch.device | str = 'cpu') -> tupl
 def load_discriminator(path: str | Path, device: torch.device | str = 'cpu') -> tuple[Discriminator, Snapshot]:
     """The discriminator of a weights file; see `load_generator`."""
     tensors, snapshot = _read(find_snapshot(path))
-    discriminator = Discriminator(snapshot.config.discriminator)
+    discriminator = _built(Discriminator, snapshot.config.discriminator, path)
     _load(discriminator, tensors['D'], path)
     return discriminator.eval().requires_grad_(False).to(device), snapshot
 
@@ -183,6 +184,13 @@ def _classes_of(examples: Camera, tensors: dict[str, Any], config: TrainingConfi
     if classes.unique().tolist() != list(range(count)):
         raise DataError(f"{path} is damaged: its tensor 'camera_classes' should name each of its {count} classes and no other.")
     return classes
+
+
+def _built(network: type[Network], config: Any, path: str | Path) -> Network:
+    try:
+        return network(config)
+    except (RuntimeError, MemoryError, OverflowError) as error:
+        raise DataError(f'{path} asks for a network that cannot be built here: {str(error).partition(chr(10))[0]}') from error
 
 
 def _load(network: torch.nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:

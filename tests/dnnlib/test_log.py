@@ -1,11 +1,16 @@
 """The log holds what the terminal showed."""
 
 import errno
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from dnnlib.log import tee
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_tee(tmp_path, capsys) -> None:
@@ -37,6 +42,23 @@ def test_exceptions_are_logged(tmp_path) -> None:
     assert 'Traceback' in path.read_text()
     assert 'ValueError: why' in path.read_text()
     assert sys.stdout is before
+
+
+GONE = """
+import os, sys
+from dnnlib.log import tee
+with tee(sys.argv[1]):
+    for number in range(3):
+        print(number, flush=True)
+"""
+
+
+def test_training_outlives_its_terminal(tmp_path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, '-c', GONE, tmp_path / 'log.txt'], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, '') and (tmp_path / 'log.txt').read_text() == '0\n1\n2\n'
 
 
 def test_a_full_disk_does_not_stop_the_program(tmp_path, monkeypatch, capsys) -> None:

@@ -151,6 +151,14 @@ def test_safetensors_of_others_and_of_the_future(tmp_path) -> None:
             checkpoint.load_weights(path)
 
 
+def test_a_name_that_is_a_tensor_and_a_network(tmp_path) -> None:
+    path = tmp_path / 'a.safetensors'
+    header = {'unposed': json.dumps({'schema': 1, 'config': {}, 'extra': {}})}
+    safetensors.torch.save_file({'G': torch.zeros(1), 'G/w': torch.ones(1)}, path, header)
+    with pytest.raises(DataError, match="'G' is a tensor and a network at once"):
+        checkpoint.load_weights(path)
+
+
 def test_truncated_weights(tmp_path) -> None:
     path = tmp_path / 'w'
     checkpoint.save_weights(path, WEIGHTS, {}, {})
@@ -284,13 +292,25 @@ def test_the_newest_has_most_images_whatever_the_clock_says(tmp_path) -> None:
 
 
 def test_other_files_of_a_run_are_left_alone(tmp_path) -> None:
-    for name in ('training_options.json', 'stats.jsonl', 'log.txt', 'network-snapshot-000001.safetensors'):
+    others = ('training_options.json', 'stats.jsonl', 'log.txt', 'network-snapshot-000001.safetensors', 'my-latents-000999999.pt', 'my-latents-000999999.json')
+    for name in others:
         (tmp_path / name).write_text('{"format": 1}')
     (tmp_path / '.tmp-1-x').touch()
-    before = {'training_options.json', 'stats.jsonl', 'log.txt', 'network-snapshot-000001.safetensors'}
     assert checkpoint.newest_state(tmp_path) is None
-    checkpoint.prune_states(tmp_path, 1)
-    assert set(os.listdir(tmp_path)) == before
+    for nimg in range(3):
+        save(tmp_path, nimg)
+        checkpoint.prune_states(tmp_path, 1)
+    assert set(os.listdir(tmp_path)) == {*others, newest := checkpoint.newest_state(tmp_path).name, newest.replace('.pt', '.json')}
+
+
+def test_a_look_at_the_newest_state_changes_nothing(tmp_path) -> None:
+    assert checkpoint.latest_manifest(tmp_path) is None
+    for nimg in (2, 10, 1):
+        save(tmp_path, nimg)
+    damaged = save(tmp_path, 11)
+    damaged.with_suffix('.json').write_text('{')
+    before = set(os.listdir(tmp_path))
+    assert checkpoint.latest_manifest(tmp_path)['nimg'] == 10 and set(os.listdir(tmp_path)) == before
 
 
 class FullDisk:

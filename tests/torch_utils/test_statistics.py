@@ -9,7 +9,7 @@ import torch
 
 from torch_utils import statistics
 from torch_utils.distributed import World
-from torch_utils.statistics import Statistics, StatisticsWriter, peak_memory_bytes
+from torch_utils.statistics import PROGRESS, Statistics, StatisticsWriter, peak_memory_bytes
 
 
 def test_against_brute_force() -> None:
@@ -112,6 +112,18 @@ def test_a_torn_line_is_dropped(tmp_path, without_tensorboard) -> None:
     writer.write({}, nimg=0, timestamp=2.0)
     writer.close()
     assert strict_lines(path) == [{'timestamp': 1}, {'timestamp': 2.0}]
+
+
+def test_what_a_killed_process_wrote_beyond_its_state_is_written_again(tmp_path, without_tensorboard) -> None:
+    for nimg, kept in ((3000, 2), (2000, 2), (1999, 1), (0, 0)):
+        path = tmp_path / f'{nimg}' / 'stats.jsonl'
+        path.parent.mkdir()
+        writer = StatisticsWriter(path.parent)
+        for kimg in (1.0, 2.0):
+            writer.write({'loss': {'num': 1, 'mean': 7e9, 'std': 0.0}, PROGRESS: {'num': 1, 'mean': kimg, 'std': 0.0}}, nimg=int(1000 * kimg))
+        writer.close()
+        StatisticsWriter(path.parent, nimg).close()
+        assert [line[PROGRESS]['mean'] for line in strict_lines(path)] == [1.0, 2.0][:kept]
 
 
 def test_tensorboard_gets_means_over_images(tmp_path, monkeypatch) -> None:

@@ -53,6 +53,8 @@ def test_classes_are_numbers_or_names() -> None:
     ('-1', 'there is no class -1'),
     ('goldfisch', "Did you mean 'goldfish'?"),
     ('', "there is no class ''"),
+    ('+-1', "there is no class '+-1'"),
+    ('٣', "there is no class '٣'"),
 ])
 def test_wrong_classes_are_told_what_there_is(text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:

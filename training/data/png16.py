@@ -45,6 +45,8 @@ def _chunks(data: bytes) -> dict[bytes, bytes]:
         at += 12 + length
     if not found.keys() >= {b'IHDR', b'IDAT', b'IEND'} or len(found[b'IHDR'][0]) != 13:
         raise PngError('truncated')
+    if len(found[b'IHDR']) > 1:  # another reader may believe the other one
+        raise PngError('two headers')
     return {kind: b''.join(bodies) if kind == b'IDAT' else bodies[0] for kind, bodies in found.items()}
 
 

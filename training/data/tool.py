@@ -20,6 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from dnnlib.errors import DataError, UsageError
+from training.data.archive import open_dataset
 from training.data.framing import Framing, Transform, frame
 from training.data.knowledge import ClassRule, gather
 from training.data.labels import FILE, Label, Labels, labels_to_json
@@ -324,5 +325,17 @@ def _hint(source: Source) -> str:
 
 
 def check(path: str, workers: int = 1, progress: bool = False) -> Report:
-    """Examine a finished data set: what training would stumble over. Writes nothing. Raises DataError with every problem."""
-    return convert(ToolConfig(source=os.fspath(path), on_bad='strict', classes='auto', workers=workers, progress=progress))
+    """Examine a finished data set: what training would stumble over, or not see. Writes nothing. Raises DataError with every problem."""
+    report = convert(ToolConfig(source=os.fspath(path), on_bad='strict', classes='auto', workers=workers, progress=progress))
+    seen = open_dataset(path)
+    if (seen.num_classes, seen.has_cameras) != (report.num_classes, report.has_cameras):
+        raise DataError(
+            f'{path} holds {_known(report.num_classes, report.has_cameras)}, of which training would see {_known(seen.num_classes, seen.has_cameras)}: it reads '
+            f'a {FILE} at the top and nothing else. Make a data set of it first: dataset_tool.py --source {path} --dest data.zip.'
+        )
+    return report
+
+
+def _known(num_classes: int, has_cameras: bool) -> str:
+    known = ([f'{num_classes} classes'] if num_classes else []) + (['cameras'] if has_cameras else [])
+    return ' and '.join(known) or 'nothing'
