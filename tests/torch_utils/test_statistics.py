@@ -84,7 +84,7 @@ def test_reporting_does_not_wait_for_the_device() -> None:
 
 @pytest.fixture
 def without_tensorboard(monkeypatch) -> None:
-    monkeypatch.setattr(statistics, '_tensorboard_writer', lambda folder: None)
+    monkeypatch.setattr(statistics, '_tensorboard_writer', lambda folder, nimg: None)
 
 
 def strict_lines(path) -> list[dict]:
@@ -138,7 +138,7 @@ def test_tensorboard_gets_means_over_images(tmp_path, monkeypatch) -> None:
 
         close = flush
 
-    monkeypatch.setattr(statistics, '_tensorboard_writer', lambda folder: Recorder())
+    monkeypatch.setattr(statistics, '_tensorboard_writer', lambda folder, nimg: Recorder())
     writer = StatisticsWriter(tmp_path)
     writer.write({'loss': {'num': 2, 'mean': 0.5, 'std': 0.1}}, nimg=1000, timestamp=3.0)
     writer.close()

@@ -386,7 +386,7 @@ def monitored(folder: Path) -> list[tuple[float, dict[str, float | None]]]:
 
 
 def test_a_run_with_monitors_is_the_run_without_and_resumes_as_itself(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(statistics, '_tensorboard_writer', lambda folder: None)  # its import takes seconds
+    monkeypatch.setattr(statistics, '_tensorboard_writer', lambda folder, nimg: None)  # its import takes seconds
     on = run_with_monitors(watched(), tmp_path / 'on')
     off = run_with_monitors(watched('monitors.every_kimg=0'), tmp_path / 'off')
     assert_same_state(on, off)
