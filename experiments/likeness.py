@@ -8,7 +8,6 @@ import torch
 
 from dnnlib.errors import DataError, run_command
 from metrics.pose_accuracy import pose_accuracy
-from training.cameras.convention import from_eg3d
 from training.cameras.orbit import angles_of
 from training.cameras.rig import Rig
 from training.data.archive import open_dataset
@@ -33,7 +32,7 @@ def main(count: int, background: str, poses: str, seed: int, debug: bool) -> Non
     for name in CATALOGUE:
         data = open_dataset(f'synthetic:{name}?poses={poses}&background={background}&resolution=32&count={count}&seed={seed}')
         image = torch.from_numpy(np.stack([data[i].image for i in range(count)])).float() / 127.5 - 1
-        cameras = from_eg3d(torch.from_numpy(np.stack([data.world.camera25(i) for i in range(count)])))
+        cameras = data.world.cameras(range(count))
         true = angles_of(cameras)[0].double().numpy()
         start = time.monotonic()
         try:

@@ -13,7 +13,6 @@ from metrics.evaluate import append_results, compute
 from torch_utils.rng import Stream
 from torch_utils.statistics import StatisticsWriter, peak_memory_bytes
 from training.build import Built
-from training.cameras.convention import from_eg3d
 from training.data.synthetic import SyntheticImages
 from training.evaluation import law, law_sampler
 from training.loop import Hook, Tick, Trainer
@@ -123,9 +122,8 @@ class Pictures(Hook):
         target = config.cameras.target
         laws = [Poses.of('learned by the generator' if config.generator.pose is not None else 'read off the pictures', found, target)]
         if isinstance(dataset, SyntheticImages):
-            # The true ones, whatever the labels say.
-            numbers = np.stack([dataset.world.camera25(i) for i in range(min(CAMERAS_SHOWN, len(dataset)))])
-            laws.append(Poses.of('true law of the data', from_eg3d(torch.from_numpy(numbers)), target))
+            true = dataset.world.cameras(range(min(CAMERAS_SHOWN, len(dataset))))
+            laws.append(Poses.of('true law of the data', true, target))
         return pose_picture(f'Cameras after {trainer.nimg / 1000:g} kimg', laws)
 
 

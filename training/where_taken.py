@@ -107,8 +107,11 @@ def agreement(found: Whereabouts, dataset: ImageSet, target: Sequence[float]) ->
     """
     if not dataset.has_cameras or len(found.numbers) < LEAST_POSES:
         return None
-    known = dataset.world.camera25 if isinstance(dataset, SyntheticImages) else lambda number: dataset.label(number).camera25
-    cameras = from_eg3d(torch.from_numpy(np.stack([known(int(number)) for number in found.numbers])))
+    numbers = found.numbers.tolist()
+    if isinstance(dataset, SyntheticImages):
+        cameras = dataset.world.cameras(numbers)
+    else:
+        cameras = from_eg3d(torch.from_numpy(np.stack([dataset.label(number).camera25 for number in numbers])))
     true_yaw, true_pitch, _ = (values.double().numpy() for values in angles_of(cameras, target))
     yaw, pitch = np.radians(found.yaw_deg), np.radians(found.pitch_deg)
     straight, mirrored = pose_accuracy(yaw, true_yaw, pitch, true_pitch), pose_accuracy(-yaw, true_yaw)

@@ -22,7 +22,6 @@ from torch_utils.interrupt import StopRequest
 from torch_utils.rng import Stream
 from training.build import Built
 from training.cameras.camera import Camera
-from training.cameras.convention import from_eg3d
 from training.cameras.distributions import Fixed, Gaussian, Wide
 from training.cameras.orbit import orbit
 from training.cameras.rays import rays
@@ -66,7 +65,7 @@ def real_look(classes: tuple[str, ...], poses: str = 'wide', camera: Camera | No
     """What a perfect generator of toyworld would show; from `camera` alone, or under the law."""
     world = Toyworld(ToyworldConfig(classes, poses=poses, seed=5))
     scenes = [world.scene(i) for i in range(COUNT)]
-    own = from_eg3d(torch.stack([torch.from_numpy(world.camera25(i)) for i in range(COUNT)]))
+    own = world.cameras(range(COUNT))
     own = own if camera is None else camera[[0] * COUNT]
     truth = render_scenes(scenes, own, SIDE)
     numbers = torch.tensor([world.class_id(i) for i in range(COUNT)]) if len(classes) > 1 else None

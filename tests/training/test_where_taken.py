@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from dnnlib.errors import DataError, UsageError
-from training.cameras.convention import from_eg3d
 from training.cameras.orbit import angles_of
 from training.cameras.rig import Rig
 from training.data.synthetic import SyntheticImages
@@ -36,7 +35,7 @@ def reader(config: DiscriminatorConfig) -> Discriminator:
 
 
 def true_angles_deg(data: SyntheticImages) -> tuple[np.ndarray, np.ndarray]:
-    yaw, pitch, _ = angles_of(from_eg3d(torch.from_numpy(np.stack([data.world.camera25(i) for i in range(len(data))]))))
+    yaw, pitch, _ = angles_of(data.world.cameras(range(len(data))))
     return np.degrees(yaw.double().numpy()), np.degrees(pitch.double().numpy())
 
 

@@ -13,7 +13,6 @@ from metrics.response_pairs import turned
 from metrics.subject import Views
 from torch_utils.rng import Stream
 from training.build import Built
-from training.cameras.convention import from_eg3d
 from training.cameras.rays import rays
 from training.data.image_set import ImageSet
 from training.data.synthetic import SyntheticImages
@@ -112,7 +111,7 @@ def reference_of(
     if isinstance(dataset, SyntheticImages) and generator.rendering.background != 'field':
         numbers = range(min(count, len(dataset)))
         truth = dataset.world.truth(numbers, generator.render_resolution)
-        camera = from_eg3d(torch.from_numpy(np.stack([dataset.world.camera25(i) for i in numbers])))  # the true ones, whatever the labels say
+        camera = dataset.world.cameras(numbers)
         depth, opacity = torch.from_numpy(truth.distance), torch.from_numpy(truth.alpha)
         real, real_bulge = mean_thickness(depth, opacity, camera), mean_bulge(depth, opacity, camera)
     return Reference(real, real_bulge, pose_spread_deg(asked.camera), finds_cameras)
