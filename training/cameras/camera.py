@@ -76,6 +76,14 @@ class Camera:
     def cat(cameras: Sequence[Camera]) -> Camera:
         return Camera(torch.cat([c.world_from_camera for c in cameras]), torch.cat([c.intrinsics for c in cameras]))
 
+    @staticmethod
+    def where(rows: Tensor, chosen: Camera, others: Camera) -> Camera:
+        """Row by row: of `chosen` where `rows` [N] (bool) is true, else of `others`."""
+        rows = rows[:, None, None]
+        return Camera(
+            torch.where(rows, chosen.world_from_camera, others.world_from_camera), torch.where(rows, chosen.intrinsics, others.intrinsics)
+        )
+
     def mirrored(self) -> Camera:
         """The camera that sees the left-right mirrored scene in the left-right mirrored image.
 

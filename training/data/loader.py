@@ -60,12 +60,7 @@ def _camera(items: Sequence[Item], flips: np.ndarray) -> Camera | None:
     if not known:
         return None
     camera = from_eg3d(torch.from_numpy(np.stack(known).astype(np.float32)))
-    mirrored = camera.mirrored()
-    chosen = torch.from_numpy(flips)[:, None, None]
-    return Camera(
-        world_from_camera=torch.where(chosen, mirrored.world_from_camera, camera.world_from_camera),
-        intrinsics=torch.where(chosen, mirrored.intrinsics, camera.intrinsics),
-    )
+    return Camera.where(torch.from_numpy(flips), camera.mirrored(), camera)
 
 
 class Loader:

@@ -213,10 +213,7 @@ class GanTask:
         probability = schedules.camera_swap_probability(moment.nimg, self.config.camera_swap_final, self.config.camera_swap_fade_kimg)
         swaps = moment.stream.bernoulli('camera/swap', probability).to(camera.origins.device)
         other = self.conditions.sample(moment.stream.for_phase(f'{moment.stream.phase}/camera/other'), camera.origins.device).camera
-        return Camera(
-            torch.where(swaps[:, None, None], other.world_from_camera, camera.world_from_camera),
-            torch.where(swaps[:, None, None], other.intrinsics, camera.intrinsics),
-        )
+        return Camera.where(swaps, other, camera)
 
     def _planes(self, ws: Tensor, stream: Stream) -> Tensor:
         with autocast(self.config.precision_backbone, ws.device):
