@@ -53,7 +53,7 @@ class Showing:
             raw = blur(raw, sigma * raw.shape[-1] / image.shape[-1])
         elif raw is not None and is_real:
             raw = blur(raw, sigma)
-        return self._augmented(image, raw, stream.for_phase(f'{stream.phase}/{"real" if is_real else "fake"}'))
+        return self._augmented(image, raw, stream.within('real' if is_real else 'fake'))
 
     def _augmented(self, image: Tensor, raw: Tensor | None, stream: Stream) -> tuple[Tensor, Tensor | None]:
         if self.ada.p == 0 or self.augment.is_identity:
