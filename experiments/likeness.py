@@ -22,8 +22,8 @@ COLUMNS = ('class', 'median error', '90 %', 'reversed', 'the law alone', 'agree 
 @click.option('--background', default='white', show_default=True, help='Of the scenes (docs/data.md).')
 @click.option('--poses', default='wide', show_default=True, help='Law of their cameras.')
 @click.option('--seed', type=int, default=0, show_default=True)
-@click.option('--debug', is_flag=True, help='Show tracebacks.')
-def main(count: int, background: str, poses: str, seed: int, debug: bool) -> None:
+@click.option('--debug', is_flag=True, expose_value=False, help='Show tracebacks.')
+def main(count: int, background: str, poses: str, seed: int) -> None:
     """Print a table: for each class of the toy world, degrees between where likeness puts its pictures and the truth, after one offset.
 
     reversed: the same for the opposite sense of rotation. the law alone: for yaws given to the wrong pictures.

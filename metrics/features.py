@@ -35,13 +35,6 @@ class FeatureExtractor(Protocol):
         """images [N, 3, S, S] float32 in [-1, 1] -> features [N, num_features] float32 on the CPU."""
 
 
-class LogitExtractor(FeatureExtractor, Protocol):
-    """An extractor that is a classifier as well."""
-
-    def logits(self, features: np.ndarray) -> np.ndarray:
-        """features [N, num_features] -> class logits [N, K]."""
-
-
 class PhotoFeatures:
     """The photo network that comes with the project (metrics/photo_features): pooled activations, images reduced to 32x32."""
 

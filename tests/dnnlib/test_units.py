@@ -5,7 +5,7 @@ import math
 import pytest
 
 from dnnlib.errors import UsageError
-from dnnlib.units import format_bytes, format_count, format_seconds, parse_seeds
+from dnnlib.units import format_bytes, format_seconds, parse_seeds
 
 
 def test_format_seconds() -> None:
@@ -16,10 +16,6 @@ def test_format_seconds() -> None:
 
 def test_format_bytes() -> None:
     assert [format_bytes(n) for n in (0, 1023, 1536, 12 * 2**30, 2**60)] == ['0 B', '1023 B', '1.5 KiB', '12.0 GiB', '1048576.0 TiB']
-
-
-def test_format_count() -> None:
-    assert [format_count(n) for n in (999, 12345, 999_960, 4.5e6, 1.2e9)] == ['999', '12.3k', '1.0M', '4.5M', '1.2G']
 
 
 def test_parse_seeds() -> None:
