@@ -1,7 +1,8 @@
-"""Numbers as people read and write them: durations, sizes, lists of seeds."""
+"""Numbers and lists as people read and write them: durations, sizes, names, seeds."""
 
 import math
 import re
+from collections.abc import Sequence
 
 from dnnlib.errors import UsageError
 
@@ -30,6 +31,12 @@ def format_bytes(count: float) -> str:
             return f'{count:.0f} B' if unit == 'B' else f'{count:.1f} {unit}'
         count /= 1024
     raise AssertionError('the loop returns')
+
+
+def format_names(names: Sequence[str], most: int, separator: str = ', ') -> str:
+    """Return the first `most` of the names and how many are left out: 'a, b and 7 more'."""
+    shown = separator.join(names[:most])
+    return f'{shown} and {len(names) - most} more' if len(names) > most else shown
 
 
 def parse_seeds(text: str) -> list[int]:

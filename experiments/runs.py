@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dnnlib import config as configs
 from dnnlib.errors import DataError, UnposedError
+from dnnlib.units import format_names
 from experiments.experiment import Experiment
 from torch_utils import checkpoint
 from training.build import fit_to_data
@@ -80,10 +81,9 @@ class Run:
         held |= dict.fromkeys(wanted.keys() - held.keys(), 'not there')
         differences = [f'{name} is {held[name]}, not {wanted[name]}' for name in sorted(wanted) if held[name] != wanted[name]]
         if differences:
-            more = f' and {len(differences) - DIFFERENCES_NAMED} more' if len(differences) > DIFFERENCES_NAMED else ''
             raise DataError(
                 f'{path} is not what arm {self.arm} of {self.experiment.name} with seed {self.seed} asks for: '
-                f'{"; ".join(differences[:DIFFERENCES_NAMED])}{more}. Move {self.home} away, or choose another --outdir.'
+                f'{format_names(differences, DIFFERENCES_NAMED, "; ")}. Move {self.home} away, or choose another --outdir.'
             )
 
     def snapshots(self) -> dict[float, Path]:

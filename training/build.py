@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dnnlib.errors import DataError, UsageError
+from dnnlib.units import format_names
 from torch_utils.distributed import World
 from training.augment.controller import AdaController
 from training.augment.pipe import AugmentPipe
@@ -150,8 +151,7 @@ def remarks(config: TrainingConfig, dataset: ImageSet) -> list[str]:
             said.append('There is one class: every picture is asked to be of it, and conditioning on classes changes nothing.')
         rare = [name for name, count in zip(dataset.class_names, counts, strict=True) if count < FEWEST_OF_A_CLASS]
         if rare:
-            more = f' and {len(rare) - 5} more' if len(rare) > 5 else ''
-            said.append(f'Fewer than {FEWEST_OF_A_CLASS} images in: {", ".join(rare[:5])}{more}. Such classes repeat what they have, or stay empty.')
+            said.append(f'Fewer than {FEWEST_OF_A_CLASS} images in: {format_names(rare, 5)}. Such classes repeat what they have, or stay empty.')
     return said
 
 

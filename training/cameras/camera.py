@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dnnlib.errors import DataError
+from dnnlib.units import format_names
 
 ROTATION_TOLERANCE = 1e-3  # largest entry of |R^T R - 1| that still counts as the rounding of a rotation
 FOCAL_RANGE = (0.05, 50.0)  # 169 degrees to 1.1 degrees of view; a focal length in pixels is far above it
@@ -101,9 +102,8 @@ class Camera:
         for problem, bad in _problems(self.world_from_camera.detach(), self.intrinsics.detach()):
             rows = bad.nonzero().flatten().tolist()
             if rows:
-                shown = ', '.join(str(names[i]) if names is not None else f'row {i}' for i in rows[:ROWS_NAMED])
-                more = f' and {len(rows) - ROWS_NAMED} more' if len(rows) > ROWS_NAMED else ''
-                raise DataError(f'{len(rows)} of {len(self)} cameras cannot be used ({shown}{more}): {problem}.')
+                shown = format_names([str(names[i]) if names is not None else f'row {i}' for i in rows], ROWS_NAMED)
+                raise DataError(f'{len(rows)} of {len(self)} cameras cannot be used ({shown}): {problem}.')
         return self
 
 

@@ -29,6 +29,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dnnlib.errors import DataError
+from dnnlib.units import format_names
 from torch_utils.distributed import World
 from torch_utils.rng import Stream
 from training.cameras.distributions import LawConfig
@@ -255,7 +256,7 @@ def arrange(
         if share < max(sure, SURE):
             consequence = UNTAUGHT if share < sure else 'it may come out reversed'
             said.setdefault(f'the sense of rotation is unsure; {consequence}', []).append(f'{names[number]} ({share:.0%} agree)')
-    sentences = [f'{what}: {_listed(of_whom)}.' for what, of_whom in said.items()]
+    sentences = [f'{what}: {format_names(of_whom, NAMED)}.' for what, of_whom in said.items()]
     if not believed:
         return None, sentences
     counts = [len(chosen[number]) for number in believed]
@@ -290,8 +291,3 @@ def _arranged_by_ranks(dataset: ImageSet, chosen: dict[int, np.ndarray], rig: Ri
 
 def _pictures(dataset: ImageSet, indices: np.ndarray) -> Tensor:
     return torch.from_numpy(np.stack([dataset[int(index)].image for index in indices]))
-
-
-def _listed(names: list[str]) -> str:
-    shown = ', '.join(names[:NAMED])
-    return shown if len(names) <= NAMED else f'{shown} and {len(names) - NAMED} more'
