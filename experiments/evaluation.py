@@ -20,7 +20,7 @@ from experiments.experiment import Experiment
 from experiments.runs import Run
 from experiments.side_by_side import Workers
 from metrics.evidence import Counts, Evidence, Readers, gather_evidence, gather_readings
-from metrics.features import PhotoFeatures, from_uint8
+from metrics.features import PhotoFeatures
 from metrics.oracle import OracleRecipe, load_oracle
 from metrics.subject import Subject
 from metrics.suite import Reference
@@ -28,6 +28,7 @@ from metrics.toy_subject import counted_from, toy_subject
 from training.build import conditions_for
 from training.config import TrainingConfig
 from training.data.archive import open_dataset
+from training.data.item import from_uint8
 from training.data.synthetic import SyntheticImages
 from training.data.toyworld.catalogue import CATALOGUE
 from training.evaluation import generator_subject

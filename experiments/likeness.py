@@ -11,6 +11,7 @@ from metrics.pose_accuracy import pose_accuracy
 from training.cameras.orbit import angles_of
 from training.cameras.rig import Rig
 from training.data.archive import open_dataset
+from training.data.item import from_uint8
 from training.data.toyworld.catalogue import CATALOGUE
 from training.tasks.arrangement import arranged
 
@@ -31,7 +32,7 @@ def main(count: int, background: str, poses: str, seed: int) -> None:
     print(f'| {" | ".join(COLUMNS)} |\n|{"---|" * len(COLUMNS)}')
     for name in CATALOGUE:
         data = open_dataset(f'synthetic:{name}?poses={poses}&background={background}&resolution=32&count={count}&seed={seed}')
-        image = torch.from_numpy(np.stack([data[i].image for i in range(count)])).float() / 127.5 - 1
+        image = from_uint8(torch.from_numpy(np.stack([data[i].image for i in range(count)])))
         cameras = data.world.cameras(range(count))
         true = angles_of(cameras)[0].double().numpy()
         start = time.monotonic()

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from metrics.evidence import SCENE_RADIUS
-from metrics.features import from_uint8
 from metrics.subject import Subject, Views
 from training.cameras.camera import Camera
+from training.data.item import from_uint8
 from training.data.toyworld.world import Scene, Toyworld, render_scenes
 
 RESOLUTION = 32

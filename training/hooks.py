@@ -13,6 +13,7 @@ from metrics.evaluate import append_results, compute
 from torch_utils.rng import Stream
 from torch_utils.statistics import StatisticsWriter, peak_memory_bytes
 from training.build import Built
+from training.data.item import from_uint8
 from training.data.synthetic import SyntheticImages
 from training.evaluation import law, law_sampler
 from training.loop import Hook, Tick, Trainer
@@ -193,4 +194,4 @@ def _real_pictures(built: Built, classes: list[int] | None) -> Tensor:
         for wanted in classes:
             members = [i for i in range(len(dataset)) if labels[i] == wanted][:COLUMNS]
             indices += [members[i % len(members)] for i in range(COLUMNS)]
-    return torch.stack([torch.from_numpy(dataset[i].image).float() / 127.5 - 1 for i in indices])
+    return from_uint8(torch.from_numpy(np.stack([dataset[i].image for i in indices])))

@@ -10,12 +10,12 @@ from tqdm import tqdm
 
 from dnnlib.errors import DataError, UsageError
 from metrics.collecting import image_order
-from metrics.features import from_uint8
 from metrics.pose_accuracy import LEAST_POSES, pose_accuracy
 from metrics.pose_distribution import circular_std_deg
 from training.cameras.convention import from_eg3d
 from training.cameras.orbit import angles_of
 from training.data.image_set import ImageSet
+from training.data.item import from_uint8
 from training.data.synthetic import SyntheticImages
 from training.networks.discriminator import Discriminator
 from training.networks.pose import published_camera

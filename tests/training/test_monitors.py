@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from metrics.features import PhotoFeatures, from_uint8
+from metrics.features import PhotoFeatures
 from metrics.response_pairs import turned
 from metrics.subject import Views
 from metrics.toy_subject import toy_views
@@ -27,6 +27,7 @@ from training.cameras.orbit import orbit
 from training.cameras.rays import rays
 from training.cameras.rig import rig_of
 from training.config import TrainingConfig
+from training.data.item import from_uint8
 from training.data.synthetic import SyntheticImages
 from training.data.toyworld.catalogue import CATALOGUE
 from training.data.toyworld.world import Toyworld, ToyworldConfig, render_scenes

@@ -13,7 +13,7 @@ from torch_utils.rng import Stream
 from training.cameras.camera import Camera
 from training.cameras.convention import from_eg3d
 from training.data.image_set import ImageSet
-from training.data.item import Batch, Item
+from training.data.item import Batch, Item, from_uint8
 from training.data.order import indices_at
 
 
@@ -38,7 +38,7 @@ def make_batch(items: Sequence[Item], indices: np.ndarray, flips: np.ndarray | N
     """
     flips = np.zeros(len(items), dtype=bool) if flips is None else np.asarray(flips, dtype=bool)
     pixels = np.stack([item.image[:, :, ::-1] if flip else item.image for item, flip in zip(items, flips, strict=True)])
-    images = torch.from_numpy(pixels).to(torch.float32).div_(127.5).sub_(1)
+    images = from_uint8(torch.from_numpy(pixels))
     return Batch(images=images, classes=_classes(items), camera=_camera(items, flips), indices=np.asarray(indices, dtype=np.int64))
 
 

@@ -35,6 +35,7 @@ from torch_utils.rng import Stream
 from training.cameras.distributions import LawConfig
 from training.cameras.rig import Rig, rig_of
 from training.data.image_set import ImageSet
+from training.data.item import from_uint8
 from training.rendering.ball import turned
 
 FEWEST = 200  # photographs; fewer are no ring
@@ -203,7 +204,7 @@ class ArrangedPhotographs:
     def draw(self, stream: Stream, device: torch.device) -> tuple[Tensor, Tensor]:
         """One for each row of the stream: (pictures [N, 3, S, S] in [-1, 1], sine and cosine of their yaws [N, 2])."""
         which = stream.integers('arranged/which', len(self.images))
-        return (self.images[which].to(device).float() / 127.5 - 1), self.codes[self.rows[which], :2].to(device)
+        return from_uint8(self.images[which].to(device)), self.codes[self.rows[which], :2].to(device)
 
     def draw_code(self, stream: Stream, classes: Tensor | None, device: torch.device) -> tuple[Tensor, Tensor]:
         """One for each row of the stream: (a code of its class [N, 3], whether its class was arranged [N]; if not, the code is another's).
@@ -280,7 +281,7 @@ def _arranged_by_ranks(dataset: ImageSet, chosen: dict[int, np.ndarray], rig: Ri
     mine = list(chosen)[world.rank :: world.size]
     found: dict[int, tuple[list[float] | str, float]] = {}
     for number in tqdm(mine, desc='arranging by likeness', leave=False, disable=not (world.is_main and sys.stderr.isatty())):
-        pictures = _pictures(dataset, chosen[number]).float() / 127.5 - 1  # one that cannot be read ends the run
+        pictures = from_uint8(_pictures(dataset, chosen[number]))  # one that cannot be read ends the run
         try:
             arrangement = arranged(pictures, rig)
             found[number] = (arrangement.yaw_rad.tolist(), arrangement.sense_share)
