@@ -26,7 +26,7 @@ from torch_utils.memory import keep_freed_memory
 from torch_utils.rng import Stream
 from torch_utils.summary import count_parameters, layer_table
 from training import hooks
-from training.build import Built, build, open_data, remarks
+from training.build import Built, build, open_data, remarks, trainer_of
 from training.cameras.camera import Camera
 from training.config import OPTIONS_FILE, TrainingConfig, read_options
 from training.loop import Trainer
@@ -218,8 +218,7 @@ def expected_state(built: Built) -> int:
 
 def _train(built: Built, folder: Path, world: distributed.World, resume: bool) -> None:
     config = built.config
-    optimisers = {'generator': config.generator_optimiser, 'discriminator': config.discriminator_optimiser}
-    trainer = Trainer(built.task, built.loader, config.loop, optimisers, world, folder)
+    trainer = trainer_of(built, world, folder)
     with contextlib.ExitStack() as stack:
         if world.is_main:
             if not resume:

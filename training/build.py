@@ -1,6 +1,7 @@
 """Where everything meets: data and configuration become networks, a task, a loader. Nothing else constructs them for training."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from training.config import TrainingConfig
 from training.data.archive import open_dataset
 from training.data.image_set import ImageSet
 from training.data.loader import Loader, LoaderConfig
+from training.loop import Trainer
 from training.networks.discriminator import Discriminator
 from training.networks.generator3d import Generator3D
 from training.tasks.arrangement import arrange
@@ -73,6 +75,13 @@ def build(config: TrainingConfig, world: World | None = None) -> Built:
         example_cameras=conditions.labels if isinstance(conditions, LabelledConditions) else None,
         said=tuple(said),
     )
+
+
+def trainer_of(built: Built, world: World, folder: Path) -> Trainer:
+    """The loop at its first step. Nothing is written to `folder` before it saves."""
+    config = built.config
+    optimisers = {'generator': config.generator_optimiser, 'discriminator': config.discriminator_optimiser}
+    return Trainer(built.task, built.loader, config.loop, optimisers, world, folder)
 
 
 def open_data(config: TrainingConfig, processes: int = 1) -> tuple[ImageSet, TrainingConfig]:
