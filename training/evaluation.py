@@ -1,6 +1,5 @@
 """Scenes for metrics: endlessly many, numbered, each a function of its number, under the training law of classes and cameras."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -88,7 +87,7 @@ def generator_subject(
     and what is behind it, where nothing is. A generator of flat pictures has neither depth nor opacity.
     """
     device = torch.device(device)
-    seen = _with_median_depth(generator)
+    seen = generator.under(replace(generator.config, rendering=replace(generator.config.rendering, depth_rule='median')))
     asked = law(generator, conditions, device, seed)
 
     def views(start: int, n: int, camera: Camera | None = None) -> Views:
@@ -114,10 +113,3 @@ def _whole_batches(count: int) -> int:
 
 def _first(output: Output, count: int) -> Output:
     return Output(output.image[:count], output.image_raw[:count], output.depth[:count], output.opacity[:count])
-
-
-def _with_median_depth(generator: Generator3D) -> Generator3D:
-    """The same networks under a configuration of their own: the caller's generator stays as it is."""
-    other = copy.copy(generator)
-    other.config = replace(generator.config, rendering=replace(generator.config.rendering, depth_rule='median'))
-    return other

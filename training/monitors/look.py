@@ -1,6 +1,5 @@
 """What one looks at when training is checked, and with what it is compared: scenes from several sides, and what is known of real ones."""
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -65,9 +64,8 @@ class Look:
 def look_at_generator(generator: Generator3D, conditions: ConditionSource, count: int, device: torch.device) -> Look:
     """The scenes 0 .. count - 1 of `training.evaluation.law_outputs`, rendered with as many samples as in training (a third of the time)."""
     asked = law(generator, conditions, device)(0, count)
-    quick = copy.copy(generator)  # shares all weights
-    rendering = quick.config.rendering
-    quick.config = replace(quick.config, rendering=replace(rendering, evaluation_factor=1))
+    rendering = generator.config.rendering
+    quick = generator.under(replace(generator.config, rendering=replace(rendering, evaluation_factor=1)))
     parts = []
     for rows in batches(count, BATCH):
         # The scenes stay those that were made for their own cameras, wherever they are looked at from.
