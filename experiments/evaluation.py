@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
@@ -32,6 +31,7 @@ from training.data.item import from_uint8
 from training.data.synthetic import SyntheticImages
 from training.data.toyworld.catalogue import CATALOGUE
 from training.evaluation import generator_subject
+from training.networks.discriminator import companion
 from training.sampling import Truncation
 from training.snapshot import Snapshot, conditions_of, load_discriminator, load_generator
 from training.tasks.conditions import ConditionSource
@@ -250,7 +250,7 @@ def _with_readings(found: Evidence, path: Path, real: Subject, count: int) -> Ev
     dual, raw_side = snapshot.config.discriminator.see == 'dual', snapshot.config.generator.render_resolution
 
     def read(images: Tensor) -> Tensor:
-        raw = F.interpolate(images, (raw_side, raw_side), mode='bilinear', antialias=True) if dual else None
+        raw = companion(images, raw_side) if dual else None
         return pose.rig.angles(discriminator.read_pose(images, raw))[0]
 
     absent = {table: why for table, why in found.absent.items() if table != 'readings'}

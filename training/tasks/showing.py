@@ -11,6 +11,7 @@ from training import schedules
 from training.augment.blur import blur
 from training.augment.controller import AdaController
 from training.augment.pipe import AugmentPipe
+from training.networks.discriminator import companion
 from training.networks.outputs import Output
 from training.tasks.gan_config import GanConfig
 
@@ -42,8 +43,7 @@ class Showing:
         """A photograph, as small as a rendering is now."""
         if not self.dual:
             return None
-        size = self.resolution(nimg)
-        return F.interpolate(image, (size, size), mode='bilinear', antialias=True)
+        return companion(image, self.resolution(nimg))
 
     def __call__(self, image: Tensor, raw: Tensor | None, nimg: int, stream: Stream, is_real: bool) -> tuple[Tensor, Tensor | None]:
         """Both as they are shown; a stream row per picture."""
