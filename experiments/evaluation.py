@@ -89,12 +89,12 @@ def look_at_real(experiment: Experiment, readers: Readers, counts: Counts, folde
 
     def scenes(name: str, first: int) -> Evidence:
         subject = toy_subject(name, held_out.world, counted_from(first), held_out.resolution)
-        return kept(folder / f'{name}.npz', facts | {'first': first}, lambda: gather_evidence(subject, readers, counts, ids, quiet=quiet))
+        return cached(folder / f'{name}.npz', facts | {'first': first}, lambda: gather_evidence(subject, readers, counts, ids, quiet=quiet))
 
     reference, real = scenes('real-reference', 0), scenes('real-other', counts.images)
     count = len(open_dataset(experiment.data))
-    trained = kept(folder / 'real-training.npz', facts | {'of': experiment.data}, lambda: _photo_features(experiment.data, 0, count, readers))
-    unseen = kept(folder / 'real-unseen.npz', facts | {'count': count}, lambda: _photo_features(experiment.held_out, UNSEEN, count, readers))
+    trained = cached(folder / 'real-training.npz', facts | {'of': experiment.data}, lambda: _photo_features(experiment.data, 0, count, readers))
+    unseen = cached(folder / 'real-unseen.npz', facts | {'count': count}, lambda: _photo_features(experiment.held_out, UNSEEN, count, readers))
     return Held(Reference(reference, *(part.columns('images', ('photo',))[0] for part in (trained, unseen))), real)
 
 
@@ -139,7 +139,7 @@ def first_rows(evidence: Evidence, counts: Counts) -> Evidence:
     return Evidence(**tables, absent=none | evidence.absent)
 
 
-def kept(path: Path, facts: dict, gather: Callable[[], Evidence]) -> Evidence:
+def cached(path: Path, facts: dict, gather: Callable[[], Evidence]) -> Evidence:
     """Evidence from `path` if it was gathered under the same facts and is whole, else gathered now and written there.
 
     The facts and the SHA-256 of the file stand beside it, in the .json of the same name.
@@ -204,7 +204,7 @@ def _look(task: _Look) -> Evidence:
         found = gather_evidence(subject, task.readers, task.counts, class_ids(task.experiment))
         return found if task.follows else _with_readings(found, task.path, real_subject(task.experiment), task.counts.images)
 
-    return kept(path, facts, gather)
+    return cached(path, facts, gather)
 
 
 def _facts(experiment: Experiment, readers: Readers, counts: Counts) -> dict:

@@ -28,7 +28,7 @@ class Asked:
     camera: Camera
 
 
-def law(generator: Generator3D, conditions: ConditionSource, device: torch.device, seed: int = 0) -> Callable[[int, int], Asked]:
+def asked_scenes(generator: Generator3D, conditions: ConditionSource, device: torch.device, seed: int = 0) -> Callable[[int, int], Asked]:
     """`asked(start, count)`: what the scenes start .. start + count - 1 are made of, under the training law of classes and cameras."""
 
     def asked(start: int, count: int) -> Asked:
@@ -47,7 +47,7 @@ def law_outputs(
 
     Scene i is the same whoever asks for it, in whatever company.
     """
-    asked = law(generator, conditions, torch.device(device), seed)
+    asked = asked_scenes(generator, conditions, torch.device(device), seed)
 
     def outputs(start: int, count: int) -> tuple[Output, Camera]:
         wanted = asked(start, _whole_batches(count))
@@ -88,7 +88,7 @@ def generator_subject(
     """
     device = torch.device(device)
     seen = generator.under(replace(generator.config, rendering=replace(generator.config.rendering, depth_rule='median')))
-    asked = law(generator, conditions, device, seed)
+    asked = asked_scenes(generator, conditions, device, seed)
 
     def views(start: int, n: int, camera: Camera | None = None) -> Views:
         wanted = asked(start, _whole_batches(n))

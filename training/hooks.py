@@ -15,7 +15,7 @@ from torch_utils.statistics import StatisticsWriter, peak_memory_bytes
 from training.build import Built
 from training.data.item import from_uint8
 from training.data.synthetic import SyntheticImages
-from training.evaluation import law, law_sampler
+from training.evaluation import asked_scenes, law_sampler
 from training.loop import Hook, Tick, Trainer
 from training.networks.generator3d import Generator3D
 from training.pictures.depth import depth_pictures
@@ -119,7 +119,7 @@ class Pictures(Hook):
     def _poses(self, trainer: Trainer) -> np.ndarray:
         """Where cameras are found to stand, and beside them the truth of a synthetic set."""
         config, dataset = self.built.config, self.built.dataset
-        found = law(averaged_generator(trainer), self.built.conditions, trainer.world.device)(0, CAMERAS_SHOWN).camera
+        found = asked_scenes(averaged_generator(trainer), self.built.conditions, trainer.world.device)(0, CAMERAS_SHOWN).camera
         target = config.cameras.target
         laws = [Poses.of('learned by the generator' if config.generator.pose is not None else 'read off the pictures', found, target)]
         if isinstance(dataset, SyntheticImages):

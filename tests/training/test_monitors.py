@@ -31,7 +31,7 @@ from training.data.item import from_uint8
 from training.data.synthetic import SyntheticImages
 from training.data.toyworld.catalogue import CATALOGUE
 from training.data.toyworld.world import Toyworld, ToyworldConfig, render_scenes
-from training.evaluation import law, law_outputs
+from training.evaluation import asked_scenes, law_outputs
 from training.hooks import Log
 from training.loop import Trainer
 from training.monitors import watch
@@ -445,5 +445,5 @@ def test_the_scenes_are_those_that_metrics_look_at(tmp_path: Path, config: Train
 
 
 def scenes_of(built: Built, generator: Generator3D) -> tuple[torch.Tensor, torch.Tensor | None]:
-    asked = law(generator, built.conditions, torch.device('cpu'))(0, 16)
+    asked = asked_scenes(generator, built.conditions, torch.device('cpu'))(0, 16)
     return asked.z, asked.classes

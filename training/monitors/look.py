@@ -16,7 +16,7 @@ from training.cameras.rays import rays
 from training.data.image_set import ImageSet
 from training.data.synthetic import SyntheticImages
 from training.data.toyworld.catalogue import CATALOGUE
-from training.evaluation import BATCH, law
+from training.evaluation import BATCH, asked_scenes
 from training.monitors.alarms import NOT_MEASURED, Reference
 from training.monitors.shape import mean_bulge, mean_thickness, pose_spread_deg
 from training.networks.generator3d import Generator3D, GeneratorConfig
@@ -63,7 +63,7 @@ class Look:
 
 def look_at_generator(generator: Generator3D, conditions: ConditionSource, count: int, device: torch.device) -> Look:
     """The scenes 0 .. count - 1 of `training.evaluation.law_outputs`, rendered with as many samples as in training (a third of the time)."""
-    asked = law(generator, conditions, device)(0, count)
+    asked = asked_scenes(generator, conditions, device)(0, count)
     rendering = generator.config.rendering
     quick = generator.under(replace(generator.config, rendering=replace(rendering, evaluation_factor=1)))
     parts = []
