@@ -15,7 +15,6 @@ from dnnlib.errors import DataError, UsageError, did_you_mean, run_command
 from dnnlib.runs import check_writable
 from metrics.collecting import Sample, image_order
 from metrics.evaluate import METRICS, ImageMetric, SampleDepth, append_results, check, compute, count_of
-from metrics.features import from_uint8
 from metrics.flatness import DepthImages
 from metrics.groups import DEFAULT_NUM, GROUPS, compute_groups
 from metrics.real_subjects import pictures, real_subjects
@@ -23,6 +22,7 @@ from metrics.subject import Subject
 from training.cameras.camera import Camera
 from training.data.archive import open_dataset
 from training.data.image_set import ImageSet
+from training.data.item import from_uint8
 from training.data.source import open_source
 from training.data.synthetic import PREFIX
 from training.evaluation import generator_subject, law_outputs, law_sampler

@@ -26,14 +26,13 @@ from torch_utils.memory import keep_freed_memory
 from torch_utils.rng import Stream
 from torch_utils.summary import count_parameters, layer_table
 from training import hooks
-from training.build import Built, build, open_data, remarks
+from training.build import Built, build, open_data, remarks, trainer_of
 from training.cameras.camera import Camera
-from training.config import TrainingConfig
+from training.config import OPTIONS_FILE, TrainingConfig, read_options
 from training.loop import Trainer
 from training.monitors.watch import Monitors
 from training.presets import PRESETS, find_preset
 
-OPTIONS_FILE = 'training_options.json'
 MOST_CPU_PROCESSES = 8  # beyond that, processes would wait for memory and for each other
 STOPPED = 130  # the exit code of a rank that stops because another one was asked to
 KEPT_BY_RESUME = {'--resume', '--kimg', '--gpus', '--device', '--threads', '--debug', '--dry-run'}
@@ -213,13 +212,9 @@ def expected_memory(built: Built, processes: int = 1) -> int:
 
 
 def _config_of_run(folder: Path) -> TrainingConfig:
-    options = folder / OPTIONS_FILE
-    if not options.is_file():
+    if not (folder / OPTIONS_FILE).is_file():
         raise MissingInputError(f'{folder} is not a run folder: there is no {OPTIONS_FILE} in it.')
-    try:
-        return configs.from_dict(TrainingConfig, json.loads(options.read_text(encoding='utf-8')), complete=True)
-    except (UsageError, ValueError, RecursionError) as error:
-        raise DataError(f'{options} was edited, damaged or written by another version: {error}') from error
+    return read_options(folder)
 
 
 def _new_run_folder(options: dict, built: Built, world: distributed.World) -> Path:
@@ -244,8 +239,7 @@ def expected_state(built: Built) -> int:
 
 def _train(built: Built, folder: Path, world: distributed.World, resume: bool) -> None:
     config = built.config
-    optimisers = {'generator': config.generator_optimiser, 'discriminator': config.discriminator_optimiser}
-    trainer = Trainer(built.task, built.loader, config.loop, optimisers, world, folder)
+    trainer = trainer_of(built, world, folder)
     with contextlib.ExitStack() as stack:
         if world.is_main:
             if not resume:

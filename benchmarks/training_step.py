@@ -1,22 +1,22 @@
 """Time and memory of training iterations: python -m benchmarks.training_step --cfg demo --threads 1."""
 
-import math
+import os
 import platform
 import statistics
-import tempfile
 import time
 from pathlib import Path
 
 import click
 import torch
 
+from benchmarks.cases.steps import period_of
 from dnnlib import config as configs
 from dnnlib.errors import run_command
 from dnnlib.units import format_bytes
 from torch_utils.distributed import init_from_env
 from torch_utils.memory import keep_freed_memory
 from torch_utils.statistics import peak_memory_bytes
-from training.build import build
+from training.build import build, trainer_of
 from training.loop import Trainer
 from training.presets import find_preset
 
@@ -37,11 +37,8 @@ def main(preset: str, data: str | None, settings: tuple[str, ...], threads: int,
     world = init_from_env(device)
     config = configs.override(find_preset(preset), [*([f'data.path={data}'] if data else []), *settings])
     built = build(config)
-    config = built.config
-    optimisers = {'generator': config.generator_optimiser, 'discriminator': config.discriminator_optimiser}
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(built.task, built.loader, config.loop, optimisers, world, Path(folder))
-    period = math.lcm(config.gan.r1_every, config.gan.density_every)
+    trainer = trainer_of(built, world, Path(os.devnull))  # it saves nothing
+    period = period_of(built.config.gan)
     run_round(trainer, period)  # the first one loads images and fills caches
     rounds_measured = [run_round(trainer, period) for _ in range(rounds)]
     wall, cpu = (statistics.median(column) for column in zip(*rounds_measured, strict=True))

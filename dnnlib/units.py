@@ -1,7 +1,8 @@
-"""Numbers as people read and write them: durations, sizes, counts, lists of seeds."""
+"""Numbers and lists as people read and write them: durations, sizes, names, seeds."""
 
 import math
 import re
+from collections.abc import Sequence
 
 from dnnlib.errors import UsageError
 
@@ -32,13 +33,10 @@ def format_bytes(count: float) -> str:
     raise AssertionError('the loop returns')
 
 
-def format_count(count: float) -> str:
-    """Return a count in powers of 1000: '999', '12.3k', '4.5M', '1.2G'."""
-    for unit in ('', 'k', 'M', 'G', 'T'):
-        if abs(count) < 999.95 or unit == 'T':
-            return f'{count:.0f}' if unit == '' else f'{count:.1f}{unit}'
-        count /= 1000
-    raise AssertionError('the loop returns')
+def format_names(names: Sequence[str], most: int, separator: str = ', ') -> str:
+    """Return the first `most` of the names and how many are left out: 'a, b and 7 more'."""
+    shown = separator.join(names[:most])
+    return f'{shown} and {len(names) - most} more' if len(names) > most else shown
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -29,10 +29,10 @@ FAILURE = 1
 @click.option('--jobs', type=click.IntRange(min=1), help='Runs side by side, one thread each. [default: the number of cores]')
 @click.option('--report-only', is_flag=True, help='Train nothing: look at finished runs and report.')
 @click.option('--list', 'listed', is_flag=True, help='Show the experiments, their claims and what they cost.')
-@click.option('--debug', is_flag=True, help='Show tracebacks.')
+@click.option('--debug', is_flag=True, expose_value=False, help='Show tracebacks.')
 def main(
     name: str | None, seeds: str, arms: str | None, kimg: float | None, outdir: Path, results: Path | None, jobs: int | None,
-    report_only: bool, listed: bool, debug: bool,
+    report_only: bool, listed: bool,
 ) -> int:
     """Run the experiment NAME: every arm with every seed, then look at all of them and write the report.
 

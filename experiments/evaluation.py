@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
@@ -20,7 +19,7 @@ from experiments.experiment import Experiment
 from experiments.runs import Run
 from experiments.side_by_side import Workers
 from metrics.evidence import Counts, Evidence, Readers, gather_evidence, gather_readings
-from metrics.features import PhotoFeatures, from_uint8
+from metrics.features import PhotoFeatures
 from metrics.oracle import OracleRecipe, load_oracle
 from metrics.subject import Subject
 from metrics.suite import Reference
@@ -28,9 +27,11 @@ from metrics.toy_subject import counted_from, toy_subject
 from training.build import conditions_for
 from training.config import TrainingConfig
 from training.data.archive import open_dataset
+from training.data.item import from_uint8
 from training.data.synthetic import SyntheticImages
 from training.data.toyworld.catalogue import CATALOGUE
 from training.evaluation import generator_subject
+from training.networks.discriminator import companion
 from training.sampling import Truncation
 from training.snapshot import Snapshot, conditions_of, load_discriminator, load_generator
 from training.tasks.conditions import ConditionSource
@@ -88,12 +89,12 @@ def look_at_real(experiment: Experiment, readers: Readers, counts: Counts, folde
 
     def scenes(name: str, first: int) -> Evidence:
         subject = toy_subject(name, held_out.world, counted_from(first), held_out.resolution)
-        return kept(folder / f'{name}.npz', facts | {'first': first}, lambda: gather_evidence(subject, readers, counts, ids, quiet=quiet))
+        return cached(folder / f'{name}.npz', facts | {'first': first}, lambda: gather_evidence(subject, readers, counts, ids, quiet=quiet))
 
     reference, real = scenes('real-reference', 0), scenes('real-other', counts.images)
     count = len(open_dataset(experiment.data))
-    trained = kept(folder / 'real-training.npz', facts | {'of': experiment.data}, lambda: _photo_features(experiment.data, 0, count, readers))
-    unseen = kept(folder / 'real-unseen.npz', facts | {'count': count}, lambda: _photo_features(experiment.held_out, UNSEEN, count, readers))
+    trained = cached(folder / 'real-training.npz', facts | {'of': experiment.data}, lambda: _photo_features(experiment.data, 0, count, readers))
+    unseen = cached(folder / 'real-unseen.npz', facts | {'count': count}, lambda: _photo_features(experiment.held_out, UNSEEN, count, readers))
     return Held(Reference(reference, *(part.columns('images', ('photo',))[0] for part in (trained, unseen))), real)
 
 
@@ -138,7 +139,7 @@ def first_rows(evidence: Evidence, counts: Counts) -> Evidence:
     return Evidence(**tables, absent=none | evidence.absent)
 
 
-def kept(path: Path, facts: dict, gather: Callable[[], Evidence]) -> Evidence:
+def cached(path: Path, facts: dict, gather: Callable[[], Evidence]) -> Evidence:
     """Evidence from `path` if it was gathered under the same facts and is whole, else gathered now and written there.
 
     The facts and the SHA-256 of the file stand beside it, in the .json of the same name.
@@ -203,7 +204,7 @@ def _look(task: _Look) -> Evidence:
         found = gather_evidence(subject, task.readers, task.counts, class_ids(task.experiment))
         return found if task.follows else _with_readings(found, task.path, real_subject(task.experiment), task.counts.images)
 
-    return kept(path, facts, gather)
+    return cached(path, facts, gather)
 
 
 def _facts(experiment: Experiment, readers: Readers, counts: Counts) -> dict:
@@ -249,7 +250,7 @@ def _with_readings(found: Evidence, path: Path, real: Subject, count: int) -> Ev
     dual, raw_side = snapshot.config.discriminator.see == 'dual', snapshot.config.generator.render_resolution
 
     def read(images: Tensor) -> Tensor:
-        raw = F.interpolate(images, (raw_side, raw_side), mode='bilinear', antialias=True) if dual else None
+        raw = companion(images, raw_side) if dual else None
         return pose.rig.angles(discriminator.read_pose(images, raw))[0]
 
     absent = {table: why for table, why in found.absent.items() if table != 'readings'}

@@ -8,10 +8,10 @@ import torch
 
 from dnnlib.errors import DataError, run_command
 from metrics.pose_accuracy import pose_accuracy
-from training.cameras.convention import from_eg3d
 from training.cameras.orbit import angles_of
 from training.cameras.rig import Rig
 from training.data.archive import open_dataset
+from training.data.item import from_uint8
 from training.data.toyworld.catalogue import CATALOGUE
 from training.tasks.arrangement import arranged
 
@@ -23,8 +23,8 @@ COLUMNS = ('class', 'median error', '90 %', 'reversed', 'the law alone', 'agree 
 @click.option('--background', default='white', show_default=True, help='Of the scenes (docs/data.md).')
 @click.option('--poses', default='wide', show_default=True, help='Law of their cameras.')
 @click.option('--seed', type=int, default=0, show_default=True)
-@click.option('--debug', is_flag=True, help='Show tracebacks.')
-def main(count: int, background: str, poses: str, seed: int, debug: bool) -> None:
+@click.option('--debug', is_flag=True, expose_value=False, help='Show tracebacks.')
+def main(count: int, background: str, poses: str, seed: int) -> None:
     """Print a table: for each class of the toy world, degrees between where likeness puts its pictures and the truth, after one offset.
 
     reversed: the same for the opposite sense of rotation. the law alone: for yaws given to the wrong pictures.
@@ -32,8 +32,8 @@ def main(count: int, background: str, poses: str, seed: int, debug: bool) -> Non
     print(f'| {" | ".join(COLUMNS)} |\n|{"---|" * len(COLUMNS)}')
     for name in CATALOGUE:
         data = open_dataset(f'synthetic:{name}?poses={poses}&background={background}&resolution=32&count={count}&seed={seed}')
-        image = torch.from_numpy(np.stack([data[i].image for i in range(count)])).float() / 127.5 - 1
-        cameras = from_eg3d(torch.from_numpy(np.stack([data.world.camera25(i) for i in range(count)])))
+        image = from_uint8(torch.from_numpy(np.stack([data[i].image for i in range(count)])))
+        cameras = data.world.cameras(range(count))
         true = angles_of(cameras)[0].double().numpy()
         start = time.monotonic()
         try:

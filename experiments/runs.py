@@ -7,15 +7,15 @@ from functools import cache
 from pathlib import Path
 
 from dnnlib import config as configs
-from dnnlib.errors import DataError, UnposedError, UsageError
+from dnnlib.errors import DataError, UnposedError
+from dnnlib.units import format_names
 from experiments.experiment import Experiment
 from torch_utils import checkpoint
 from training.build import fit_to_data
-from training.config import TrainingConfig
+from training.config import OPTIONS_FILE, TrainingConfig, read_options
 from training.data.archive import open_dataset
 from training.presets import find_preset
 
-OPTIONS_FILE = 'training_options.json'
 LEDGER_FILE = 'cpu.jsonl'
 DIFFERENCES_NAMED = 5
 PROCESSOR_TIME = 'processor time'
@@ -73,18 +73,17 @@ class Run:
             return
         path = folder / OPTIONS_FILE
         try:
-            found = configs.from_dict(TrainingConfig, json.loads(path.read_text(encoding='utf-8')), complete=True)
-        except (UsageError, ValueError, RecursionError) as error:
-            raise DataError(f'{path} was edited, damaged or written by another version: {error} Move {self.home} away to train it again.') from error
+            found = read_options(folder)
+        except DataError as error:
+            raise DataError(f'{error} Move {self.home} away to train it again.') from error
         wanted, held = configs.flatten(expected_config(self)), configs.flatten(found)
         wanted |= dict.fromkeys(held.keys() - wanted.keys(), 'not there')
         held |= dict.fromkeys(wanted.keys() - held.keys(), 'not there')
         differences = [f'{name} is {held[name]}, not {wanted[name]}' for name in sorted(wanted) if held[name] != wanted[name]]
         if differences:
-            more = f' and {len(differences) - DIFFERENCES_NAMED} more' if len(differences) > DIFFERENCES_NAMED else ''
             raise DataError(
                 f'{path} is not what arm {self.arm} of {self.experiment.name} with seed {self.seed} asks for: '
-                f'{"; ".join(differences[:DIFFERENCES_NAMED])}{more}. Move {self.home} away, or choose another --outdir.'
+                f'{format_names(differences, DIFFERENCES_NAMED, "; ")}. Move {self.home} away, or choose another --outdir.'
             )
 
     def snapshots(self) -> dict[float, Path]:

@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from metrics.measurable import NotMeasurable, measurable
+from metrics.measurable import LEAST_POSES, NotMeasurable, measurable
 from metrics.pose_accuracy import pose_accuracy
 
 LEAST_OF_A_CLASS = 5
-LEAST_POSES = 20
 
 
 def class_alignment(

@@ -16,10 +16,11 @@ from tqdm import tqdm
 
 from dnnlib.atomic import atomic_write
 from dnnlib.errors import DataError, UnposedError
-from metrics.features import FeatureExtractor, from_uint8, to_uint8
+from metrics.features import FeatureExtractor
 from metrics.moments import Moments
 from torch_utils.rng import permutation
 from training.data.image_set import ImageSet
+from training.data.item import from_uint8, to_uint8
 
 ORDER_SEED = 0
 CACHE_LAYOUT = 1

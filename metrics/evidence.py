@@ -19,7 +19,7 @@ from tqdm import tqdm
 from dnnlib.atomic import atomic_write
 from dnnlib.errors import DataError
 from metrics.depth_accuracy import depth_accuracy
-from metrics.features import FeatureExtractor, from_uint8, to_uint8
+from metrics.features import FeatureExtractor
 from metrics.flatness import non_flatness
 from metrics.hollow import hollow
 from metrics.identity import identity_agreement
@@ -31,6 +31,7 @@ from metrics.subject import Sample, Subject, Views
 from metrics.thickness import thickness
 from training.cameras.camera import Camera
 from training.cameras.orbit import angles_of
+from training.data.item import from_uint8, to_uint8
 
 BATCH = 96
 TABLES = ('images', 'shapes', 'pairs', 'novel', 'readings')

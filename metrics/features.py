@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from dnnlib.errors import DataError, MissingInputError, NumericalError
+from dnnlib.errors import DataError, MissingInputError
 from dnnlib.fetch import locate, sha256_of
 from metrics.inception import NUM_FEATURES, InceptionV3
 from metrics.photo_features.network import PhotoNetwork, PhotoNetworkConfig
@@ -33,13 +33,6 @@ class FeatureExtractor(Protocol):
 
     def __call__(self, images: Tensor) -> Tensor:
         """images [N, 3, S, S] float32 in [-1, 1] -> features [N, num_features] float32 on the CPU."""
-
-
-class LogitExtractor(FeatureExtractor, Protocol):
-    """An extractor that is a classifier as well."""
-
-    def logits(self, features: np.ndarray) -> np.ndarray:
-        """features [N, num_features] -> class logits [N, K]."""
 
 
 class PhotoFeatures:
@@ -117,19 +110,6 @@ def full_precision(device: torch.device) -> contextlib.AbstractContextManager:
     if device.type != 'cuda':
         return contextlib.nullcontext()
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """float images in [-1, 1] -> uint8, rounded and clamped: what a saved picture holds. Raises NumericalError when a value is not finite."""
-    if not torch.isfinite(images).all():
-        bad = int((~torch.isfinite(images)).flatten(1).any(dim=1).sum())
-        raise NumericalError(f'{bad} of {len(images)} images hold values that are not finite; a metric of them would mean nothing')
-    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
-def from_uint8(images: Tensor) -> Tensor:
-    """uint8 -> float32 in [-1, 1]."""
-    return images.float() / 127.5 - 1
 
 
 def _load_strictly(network: InceptionV3, path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+LEAST_POSES = 20  # rows of whatever is said of poses; of a handful it would be no number
+
 
 class NotMeasurable(ValueError):
     """There is nothing wrong with the program, but these samples have no such value. Callers print `not measurable here: <message>`."""

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metrics.measurable import measurable
+from metrics.measurable import LEAST_POSES, measurable
 
-LEAST_POSES = 20
 FLIP_DEG = 90.0
 
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metrics.measurable import measurable
+from metrics.measurable import LEAST_POSES, measurable
 
-LEAST_POSES = 20
 PROJECTIONS = 128
 COARSE_STEP_DEG = 5.0
 COARSE_PROJECTIONS = 32  # only to find the valleys; the value is that of all projections

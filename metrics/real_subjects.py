@@ -9,12 +9,13 @@ from torch import Tensor
 from dnnlib.errors import UsageError
 from metrics.collecting import image_order
 from metrics.evidence import Readers
-from metrics.features import Device, PhotoFeatures, from_uint8
+from metrics.features import Device, PhotoFeatures
 from metrics.oracle import OracleRecipe, load_oracle
 from metrics.subject import Subject, Views
 from metrics.toy_subject import counted_from, toy_subject
 from training.cameras.convention import from_eg3d
 from training.data.image_set import ImageSet
+from training.data.item import from_uint8
 from training.data.synthetic import SyntheticImages
 from training.data.toyworld.catalogue import CATALOGUE
 

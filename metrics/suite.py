@@ -19,12 +19,12 @@ from metrics.evidence import NOVEL_TURNS_DEG, Evidence
 from metrics.frechet import frechet_distance
 from metrics.intervals import Interval, bootstrap, seed_interval
 from metrics.kernel import KernelConfig, kernel_distance
-from metrics.measurable import NotMeasurable, measurable
+from metrics.measurable import LEAST_POSES, NotMeasurable, measurable
 from metrics.memorising import memorising_auc
 from metrics.moments import Moments
 from metrics.novel_views import novel_view_distance
 from metrics.pose_accuracy import pose_accuracy
-from metrics.pose_distribution import LEAST_POSES, circular_std_deg, directions, gauge, pose_distribution, sliced_wasserstein
+from metrics.pose_distribution import circular_std_deg, directions, gauge, pose_distribution, sliced_wasserstein
 from metrics.pose_response import pose_response
 from metrics.precision_recall import PrecisionRecallConfig, precision_recall
 from metrics.vendi import vendi_score

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from metrics.evidence import SCENE_RADIUS
-from metrics.features import from_uint8
 from metrics.subject import Subject, Views
 from training.cameras.camera import Camera
-from training.cameras.convention import from_eg3d
+from training.data.item import from_uint8
 from training.data.toyworld.world import Scene, Toyworld, render_scenes
 
 RESOLUTION = 32
@@ -25,7 +23,7 @@ def toy_subject(name: str, world: Toyworld, numbers: Numbers, resolution: int = 
         return toy_views([world.scene(i) for i in chosen], camera, resolution, classes_of(world, chosen))
 
     def sample(start: int, n: int) -> Views:
-        return render(start, n, cameras_of(world, numbers(start, n)))
+        return render(start, n, world.cameras(numbers(start, n)))
 
     return Subject(name, sample, render)
 
@@ -33,11 +31,6 @@ def toy_subject(name: str, world: Toyworld, numbers: Numbers, resolution: int = 
 def counted_from(first: int) -> Numbers:
     """Scenes first, first + 1, ..."""
     return lambda start, n: range(first + start, first + start + n)
-
-
-def cameras_of(world: Toyworld, numbers: Sequence[int]) -> Camera:
-    """The cameras of these scenes under the world's law."""
-    return from_eg3d(torch.from_numpy(np.stack([world.camera25(i) for i in numbers])))
 
 
 def classes_of(world: Toyworld, numbers: Sequence[int]) -> Tensor:

@@ -652,8 +652,8 @@ def test_nothing_is_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     from training.data import writer
 
-    monkeypatch.setattr(writer._ZipWriter, 'finish', fail)
-    monkeypatch.setattr(writer._FolderWriter, 'finish', fail)
+    monkeypatch.setattr(writer._ZipWriter, 'add_file', fail)
+    monkeypatch.setattr(writer._FolderWriter, 'add_file', fail)
     with pytest.raises(KeyboardInterrupt if isinstance(trouble, KeyboardInterrupt) else StorageError):
         run(source, tmp_path / dest, overwrite=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ['a', 'out.zip']

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dnnlib.errors import NumericalError
+from dnnlib.units import format_names
 
 _NAMES_SHOWN = 5
 
@@ -75,9 +76,8 @@ def _refuse_spoilt(norms: GradientNorms, phase: str, step: int) -> None:
     if all(finite):
         return
     bad = [name for name, fine in zip(norms.names, finite, strict=True) if not fine]
-    shown = ', '.join(bad[:_NAMES_SHOWN]) + (f' and {len(bad) - _NAMES_SHOWN} more' if len(bad) > _NAMES_SHOWN else '')
     raise NumericalError(
         f"Step {step}, phase '{phase}': the gradients of {len(bad)} of {len(norms.names)} tensors are not finite, or too large to be squared "
-        f'({shown}). That step did not change the weights. Resuming would repeat it: start a new run with a lower learning rate or stronger '
+        f'({format_names(bad, _NAMES_SHOWN)}). That step did not change the weights. Resuming would repeat it: start a new run with a lower learning rate or stronger '
         "regularisation, and look at the data (dataset_tool.py --check)."
     )

@@ -53,9 +53,9 @@ class Stream:
         """Return the stream whose draws have no row dimension and are the same on every rank."""
         return replace(self, rows=None)
 
-    def for_phase(self, phase: str) -> 'Stream':
-        """Return the stream of the same rows in another phase."""
-        return replace(self, phase=phase)
+    def within(self, name: str) -> 'Stream':
+        """Return the stream of the same rows at an address below this one's: draws of the two never coincide."""
+        return replace(self, phase=f'{self.phase}/{name}')
 
     def for_rows(self, start: int, stop: int) -> 'Stream':
         """Return the stream of `self.rows[start:stop]`, the rows of a micro-batch."""

@@ -1,12 +1,14 @@
 """Where everything meets: data and configuration become networks, a task, a loader. Nothing else constructs them for training."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dnnlib.errors import DataError, UsageError
+from dnnlib.units import format_names
 from torch_utils.distributed import World, local_size
 from training.augment.controller import AdaController
 from training.augment.pipe import AugmentPipe
@@ -16,6 +18,7 @@ from training.config import TrainingConfig
 from training.data.archive import open_dataset
 from training.data.image_set import ImageSet
 from training.data.loader import Loader, LoaderConfig
+from training.loop import Trainer
 from training.networks.discriminator import Discriminator
 from training.networks.generator3d import Generator3D
 from training.tasks.arrangement import arrange
@@ -72,6 +75,13 @@ def build(config: TrainingConfig, world: World | None = None) -> Built:
         example_cameras=conditions.labels if isinstance(conditions, LabelledConditions) else None,
         said=tuple(said),
     )
+
+
+def trainer_of(built: Built, world: World, folder: Path) -> Trainer:
+    """The loop at its first step. Nothing is written to `folder` before it saves."""
+    config = built.config
+    optimisers = {'generator': config.generator_optimiser, 'discriminator': config.discriminator_optimiser}
+    return Trainer(built.task, built.loader, config.loop, optimisers, world, folder)
 
 
 def open_data(config: TrainingConfig, processes: int = 1) -> tuple[ImageSet, TrainingConfig]:
@@ -150,8 +160,7 @@ def remarks(config: TrainingConfig, dataset: ImageSet) -> list[str]:
             said.append('There is one class: every picture is asked to be of it, and conditioning on classes changes nothing.')
         rare = [name for name, count in zip(dataset.class_names, counts, strict=True) if count < FEWEST_OF_A_CLASS]
         if rare:
-            more = f' and {len(rare) - 5} more' if len(rare) > 5 else ''
-            said.append(f'Fewer than {FEWEST_OF_A_CLASS} images in: {", ".join(rare[:5])}{more}. Such classes repeat what they have, or stay empty.')
+            said.append(f'Fewer than {FEWEST_OF_A_CLASS} images in: {format_names(rare, 5)}. Such classes repeat what they have, or stay empty.')
     return said
 
 

@@ -1,9 +1,12 @@
 """The whole configuration of a training run: one frozen dataclass, composed of those that stand beside what they configure."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from dnnlib.errors import UsageError
+from dnnlib import config as configs
+from dnnlib.errors import DataError, UsageError
 from training.augment.controller import AdaConfig
 from training.augment.pipe import AUGMENT_PRESETS, AugmentConfig
 from training.cameras.distributions import LawConfig
@@ -13,6 +16,8 @@ from training.networks.discriminator import DiscriminatorConfig
 from training.networks.generator3d import GeneratorConfig
 from training.tasks.gan_config import GanConfig
 from training.tasks.readings import ReadingConfig
+
+OPTIONS_FILE = 'training_options.json'  # in a run folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,15 @@ class TrainingConfig:
         for is_wrong, message in _contradictions(self, processes):
             if is_wrong:
                 raise UsageError(message)
+
+
+def read_options(folder: Path) -> TrainingConfig:
+    """The configuration of the run in this folder. Raises DataError when its options are not those of such a run."""
+    path = folder / OPTIONS_FILE
+    try:
+        return configs.from_dict(TrainingConfig, json.loads(path.read_text(encoding='utf-8')), complete=True)
+    except (UsageError, ValueError, RecursionError) as error:
+        raise DataError(f'{path} was edited, damaged or written by another version: {error}') from error
 
 
 def _contradictions(config: TrainingConfig, processes: int) -> Iterator[tuple[bool, str]]:

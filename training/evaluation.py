@@ -1,6 +1,5 @@
 """Scenes for metrics: endlessly many, numbered, each a function of its number, under the training law of classes and cameras."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -29,7 +28,7 @@ class Asked:
     camera: Camera
 
 
-def law(generator: Generator3D, conditions: ConditionSource, device: torch.device, seed: int = 0) -> Callable[[int, int], Asked]:
+def asked_scenes(generator: Generator3D, conditions: ConditionSource, device: torch.device, seed: int = 0) -> Callable[[int, int], Asked]:
     """`asked(start, count)`: what the scenes start .. start + count - 1 are made of, under the training law of classes and cameras."""
 
     def asked(start: int, count: int) -> Asked:
@@ -48,7 +47,7 @@ def law_outputs(
 
     Scene i is the same whoever asks for it, in whatever company.
     """
-    asked = law(generator, conditions, torch.device(device), seed)
+    asked = asked_scenes(generator, conditions, torch.device(device), seed)
 
     def outputs(start: int, count: int) -> tuple[Output, Camera]:
         wanted = asked(start, _whole_batches(count))
@@ -88,8 +87,8 @@ def generator_subject(
     and what is behind it, where nothing is. A generator of flat pictures has neither depth nor opacity.
     """
     device = torch.device(device)
-    seen = _with_median_depth(generator)
-    asked = law(generator, conditions, device, seed)
+    seen = generator.under(replace(generator.config, rendering=replace(generator.config.rendering, depth_rule='median')))
+    asked = asked_scenes(generator, conditions, device, seed)
 
     def views(start: int, n: int, camera: Camera | None = None) -> Views:
         wanted = asked(start, _whole_batches(n))
@@ -114,10 +113,3 @@ def _whole_batches(count: int) -> int:
 
 def _first(output: Output, count: int) -> Output:
     return Output(output.image[:count], output.image_raw[:count], output.depth[:count], output.opacity[:count])
-
-
-def _with_median_depth(generator: Generator3D) -> Generator3D:
-    """The same networks under a configuration of their own: the caller's generator stays as it is."""
-    other = copy.copy(generator)
-    other.config = replace(generator.config, rendering=replace(generator.config.rendering, depth_rule='median'))
-    return other

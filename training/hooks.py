@@ -14,9 +14,9 @@ from torch_utils.checkpoint import load_weights
 from torch_utils.rng import Stream
 from torch_utils.statistics import PROGRESS, StatisticsWriter, peak_memory_bytes
 from training.build import Built
-from training.cameras.convention import from_eg3d
+from training.data.item import from_uint8
 from training.data.synthetic import SyntheticImages
-from training.evaluation import law, law_sampler
+from training.evaluation import asked_scenes, law_sampler
 from training.loop import Hook, Tick, Trainer
 from training.networks.generator3d import Generator3D
 from training.pictures.depth import depth_pictures
@@ -123,13 +123,12 @@ class Pictures(Hook):
     def _poses(self, trainer: Trainer) -> np.ndarray:
         """Where cameras are found to stand, and beside them the truth of a synthetic set."""
         config, dataset = self.built.config, self.built.dataset
-        found = law(averaged_generator(trainer), self.built.conditions, trainer.world.device)(0, CAMERAS_SHOWN).camera
+        found = asked_scenes(averaged_generator(trainer), self.built.conditions, trainer.world.device)(0, CAMERAS_SHOWN).camera
         target = config.cameras.target
         laws = [Poses.of('learned by the generator' if config.generator.pose is not None else 'read off the pictures', found, target)]
         if isinstance(dataset, SyntheticImages):
-            # The true ones, whatever the labels say.
-            numbers = np.stack([dataset.world.camera25(i) for i in range(min(CAMERAS_SHOWN, len(dataset)))])
-            laws.append(Poses.of('true law of the data', from_eg3d(torch.from_numpy(numbers)), target))
+            true = dataset.world.cameras(range(min(CAMERAS_SHOWN, len(dataset))))
+            laws.append(Poses.of('true law of the data', true, target))
         return pose_picture(f'Cameras after {trainer.nimg / 1000:g} kimg', laws)
 
 
@@ -211,4 +210,4 @@ def _real_pictures(built: Built, classes: list[int] | None) -> Tensor:
         for wanted in classes:
             members = [i for i in range(len(dataset)) if labels[i] == wanted][:COLUMNS]
             indices += [members[i % len(members)] for i in range(COLUMNS)]
-    return torch.stack([torch.from_numpy(dataset[i].image).float() / 127.5 - 1 for i in indices])
+    return from_uint8(torch.from_numpy(np.stack([dataset[i].image for i in indices])))

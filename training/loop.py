@@ -131,8 +131,7 @@ class Trainer:
         """One pass over the task's phases, each an optimiser step on one global batch."""
         batches = [(rows, self.loader.batch(self.nimg, rows).to(self.world.device)) for rows in self._micro_batches()]
         for phase in self.task.phases:
-            if self.step % phase.every == 0:
-                self._optimise(phase, batches)
+            self._optimise(phase, batches)
         self.watch.raise_if_spoilt(before_step=self.step)
         self.task.finish_step(self._moment('finish', ()), self.world)
         half_life = schedules.ema_half_life_img(self.nimg + self.config.batch, self.config.ema_half_life_kimg, self.config.ema_ramp_up)

@@ -1,5 +1,5 @@
-"""What a generator is asked for, said once for gen_samples.py, the metrics, the viewer and the snapshots of training: latents of seeds,
-classes, views, and the batched call."""
+"""What a generator is asked for, said once for gen_samples.py, the metrics and the snapshots of training: latents of seeds, classes,
+views, and the batched call."""
 
 import dataclasses
 import math

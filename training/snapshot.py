@@ -56,7 +56,7 @@ class ExampleConditions:
 
     def cameras(self, classes: Tensor | None, stream: Stream, device: torch.device) -> Camera:
         # At an address of its own: the number that chose the class must not choose the camera as well.
-        return self.examples.cameras(classes, stream.for_phase(f'{stream.phase}/example'), device)
+        return self.examples.cameras(classes, stream.within('example'), device)
 
 
 def finds_cameras(config: TrainingConfig) -> bool:

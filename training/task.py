@@ -17,7 +17,6 @@ class Phase:
 
     name: str
     trains: str  # a key of Task.networks
-    every: int = 1  # takes part in every n-th iteration
 
 
 @dataclass(frozen=True, slots=True)

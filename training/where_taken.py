@@ -5,19 +5,19 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from dnnlib.errors import DataError, UsageError
 from metrics.collecting import image_order
-from metrics.features import from_uint8
-from metrics.pose_accuracy import LEAST_POSES, pose_accuracy
+from metrics.measurable import LEAST_POSES
+from metrics.pose_accuracy import pose_accuracy
 from metrics.pose_distribution import circular_std_deg
 from training.cameras.convention import from_eg3d
 from training.cameras.orbit import angles_of
 from training.data.image_set import ImageSet
+from training.data.item import from_uint8
 from training.data.synthetic import SyntheticImages
-from training.networks.discriminator import Discriminator
+from training.networks.discriminator import Discriminator, companion
 from training.networks.pose import published_camera
 
 BATCH = 16  # always: a reader on the discriminator's trunk sees, as in training, a little of a picture's neighbours
@@ -94,7 +94,7 @@ def where_taken(discriminator: Discriminator, raw_resolution: int, dataset: Imag
         # The last batch is filled up from the beginning: a company of four is not one of sixteen.
         rows = np.take(numbers, np.arange(start, start + BATCH), mode='wrap')
         image = from_uint8(torch.from_numpy(np.stack([dataset[int(row)].image for row in rows]))).to(device)
-        codes.append(discriminator.read_pose(image, _companion(image, raw_resolution) if config.see == 'dual' else None).cpu())
+        codes.append(discriminator.read_pose(image, companion(image, raw_resolution) if config.see == 'dual' else None).cpu())
     code, rig = torch.cat(codes)[: len(numbers)].double(), config.pose.rig
     yaw, pitch, _ = angles_of(rig.camera(code) if config.pose.law == 'bounded' else published_camera(code, rig), rig.target)
     return Whereabouts(numbers, np.degrees(yaw.numpy()), np.degrees(pitch.numpy()))
@@ -107,8 +107,11 @@ def agreement(found: Whereabouts, dataset: ImageSet, target: Sequence[float]) ->
     """
     if not dataset.has_cameras or len(found.numbers) < LEAST_POSES:
         return None
-    known = dataset.world.camera25 if isinstance(dataset, SyntheticImages) else lambda number: dataset.label(number).camera25
-    cameras = from_eg3d(torch.from_numpy(np.stack([known(int(number)) for number in found.numbers])))
+    numbers = found.numbers.tolist()
+    if isinstance(dataset, SyntheticImages):
+        cameras = dataset.world.cameras(numbers)
+    else:
+        cameras = from_eg3d(torch.from_numpy(np.stack([dataset.label(number).camera25 for number in numbers])))
     true_yaw, true_pitch, _ = (values.double().numpy() for values in angles_of(cameras, target))
     yaw, pitch = np.radians(found.yaw_deg), np.radians(found.pitch_deg)
     straight, mirrored = pose_accuracy(yaw, true_yaw, pitch, true_pitch), pose_accuracy(-yaw, true_yaw)
@@ -118,8 +121,3 @@ def agreement(found: Whereabouts, dataset: ImageSet, target: Sequence[float]) ->
     better = straight if straight.median_deg <= mirrored.median_deg else mirrored
     assert straight.elevation_median_deg is not None
     return Agreement(straight.median_deg, mirrored.median_deg, shuffled.median_deg, better.offset_deg, straight.elevation_median_deg)
-
-
-def _companion(image: Tensor, side: int) -> Tensor:
-    """What stands beside a real picture in training."""
-    return torch.nn.functional.interpolate(image, (side, side), mode='bilinear', antialias=True)

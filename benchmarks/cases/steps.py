@@ -4,7 +4,7 @@ Augmentation and the blur of the first images are switched off: they depend on h
 """
 
 import math
-import tempfile
+import os
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from benchmarks.timing import Part
 from dnnlib import config as configs
 from torch_utils.distributed import init_from_env
 from torch_utils.rng import Stream
-from training.build import Built, build, fit_to_data
+from training.build import Built, build, fit_to_data, trainer_of
 from training.config import TrainingConfig
 from training.data.archive import open_dataset
 from training.loop import Trainer
@@ -146,10 +146,7 @@ class WaysCase:
 
 
 def _trainer(built: Built, device: torch.device) -> Trainer:
-    config, world = built.config, init_from_env(str(device))
-    optimisers = {'generator': config.generator_optimiser, 'discriminator': config.discriminator_optimiser}
-    with tempfile.TemporaryDirectory() as folder:
-        return Trainer(built.task, built.loader, config.loop, optimisers, world, Path(folder))
+    return trainer_of(built, init_from_env(str(device)), Path(os.devnull))  # it saves nothing
 
 
 def _parts(trainer: Trainer, contestant: str) -> tuple[Part, ...]:
@@ -162,11 +159,20 @@ def _parts(trainer: Trainer, contestant: str) -> tuple[Part, ...]:
 
 def kinds_of_iteration(gan: GanConfig) -> dict[str, tuple[int, float]]:
     """{what is in an iteration: (a step at which it happens, its share of all iterations)}, over a whole period of the lazy terms."""
-    lazy = (('density', gan.density_weight, gan.density_every), ('R1', gan.r1_gamma, gan.r1_every), ('mirror', gan.mirror_weight, gan.mirror_every))
-    present = [(name, every) for name, weight, every in lazy if weight > 0]
-    period = math.lcm(*(every for _, every in present))
-    due = [' + '.join(['main', *(name for name, every in present if step % every == 0)]) for step in range(period)]
+    lazy, period = _lazy_terms(gan), period_of(gan)
+    due = [' + '.join(['main', *(name for name, every in lazy.items() if step % every == 0)]) for step in range(period)]
     return {kind: (due.index(kind), count / period) for kind, count in Counter(due).items()}
+
+
+def period_of(gan: GanConfig) -> int:
+    """Iterations after which the lazy terms come round again."""
+    return math.lcm(*_lazy_terms(gan).values())
+
+
+def _lazy_terms(gan: GanConfig) -> dict[str, int]:
+    """{lazy term that has a weight: it takes part in every n-th iteration}"""
+    lazy = (('density', gan.density_weight, gan.density_every), ('R1', gan.r1_gamma, gan.r1_every), ('mirror', gan.mirror_weight, gan.mirror_every))
+    return {name: every for name, weight, every in lazy if weight > 0}
 
 
 def _iterate(trainer: Trainer, step: int) -> None:

@@ -14,9 +14,10 @@ from benchmarks.naive import rendering
 from benchmarks.naive.layers import Dense, ModulatedConv, ToImage, normalised, upsample
 from training.cameras.camera import Camera
 from training.cameras.condition import camera_condition
+from training.cameras.convention import EG3D_NUMBERS
 from training.cameras.rays import rays
 from training.networks.generator3d import GeneratorConfig
-from training.networks.mapping import CAMERA_NUMBERS, MappingConfig
+from training.networks.mapping import MappingConfig
 from training.networks.outputs import Output
 from training.networks.radiance import RadianceConfig
 from training.networks.superres import SuperresConfig
@@ -29,7 +30,7 @@ class Mapping(nn.Module):
 
     def __init__(self, z_dim: int, num_classes: int, sees_camera: bool, width: int, config: MappingConfig) -> None:
         super().__init__()
-        self.embed_camera = Dense(CAMERA_NUMBERS, width) if sees_camera else None
+        self.embed_camera = Dense(EG3D_NUMBERS, width) if sees_camera else None
         self.embed_class = nn.Embedding(num_classes, width) if num_classes else None
         widths = [z_dim + width * (sees_camera + (num_classes > 0))] + [width] * config.layers
         self.layers = nn.ModuleList(Dense(a, b, lrelu=True, lr_multiplier=config.lr_multiplier) for a, b in pairwise(widths))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metrics.damage import blurred, rearranged_quarters
 from metrics.subject import Subject, Views
-from metrics.toy_subject import RESOLUTION, Numbers, cameras_of, classes_of, counted_from, toy_subject, toy_views
+from metrics.toy_subject import RESOLUTION, Numbers, classes_of, counted_from, toy_subject, toy_views
 from torch_utils.rng import Stream
 from training.cameras.camera import Camera
 from training.cameras.convention import from_eg3d
@@ -114,6 +114,6 @@ def _shuffled_labels(world: Toyworld) -> Subject:
     others = counted_from(OTHERS + APART)
 
     def elsewhere(start: int, n: int) -> Camera:
-        return cameras_of(world, others(start, n))
+        return world.cameras(others(start, n))
 
     return Subject(real.name, lambda start, n: replace(real.sample(start, n), camera=elsewhere(start, n)))

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from metrics.audit.law_controls import OTHERS
 from metrics.evidence import SCENE_RADIUS
 from metrics.subject import Subject, Views
-from metrics.toy_subject import RESOLUTION, cameras_of, classes_of, counted_from, toy_subject, toy_views
+from metrics.toy_subject import RESOLUTION, classes_of, counted_from, toy_subject, toy_views
 from training.cameras.camera import Camera
 from training.cameras.orbit import angles_of, orbit
 from training.cameras.rays import Rays, rays
@@ -40,7 +40,7 @@ def _real(name: str, world: Toyworld) -> Subject:
 
 
 def _own_cameras(world: Toyworld, start: int, n: int) -> Camera:
-    return cameras_of(world, counted_from(OTHERS)(start, n))
+    return world.cameras(counted_from(OTHERS)(start, n))
 
 
 def _squashed(name: str, world: Toyworld, share: float) -> Subject:
@@ -48,7 +48,7 @@ def _squashed(name: str, world: Toyworld, share: float) -> Subject:
 
     def render(start: int, n: int, camera: Camera) -> Views:
         numbers = counted_from(OTHERS)(start, n)
-        axes = cameras_of(world, numbers).forwards.double().numpy()
+        axes = world.cameras(numbers).forwards.double().numpy()
         scenes = [_pressed(world.scene(i), axis, share) for i, axis in zip(numbers, axes, strict=True)]
         return toy_views(scenes, camera, RESOLUTION, classes_of(world, numbers))
 

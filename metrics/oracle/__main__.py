@@ -9,7 +9,6 @@ from torch import Tensor
 
 from dnnlib.atomic import atomic_write
 from dnnlib.errors import run_command
-from metrics.features import from_uint8
 from metrics.oracle.damage import blurred
 from metrics.oracle.quality import disagreement, score
 from metrics.oracle.reading import Oracle
@@ -17,6 +16,7 @@ from metrics.oracle.recipe import HELD_OUT_SEED, PLAIN, OracleRecipe
 from metrics.oracle.scenes import Scenes, draw_scenes
 from metrics.oracle.train import train_oracle
 from metrics.oracle.weights import file_name, load_oracle
+from training.data.item import from_uint8
 
 BLUR_PIXELS = 1.0
 COLUMNS = (

@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from metrics.features import from_uint8
 from metrics.oracle.reading import Oracle, Reading
 from metrics.oracle.scenes import Scenes, draw_scenes
+from training.data.item import from_uint8
 from training.data.toyworld.catalogue import CATALOGUE
 
 FLIP_DEG = 90.0

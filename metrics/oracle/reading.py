@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from dnnlib.errors import DataError
-from metrics.features import from_uint8, to_uint8
 from metrics.oracle.network import RESOLUTION, OracleNetwork, new_network
 from metrics.oracle.recipe import OracleRecipe
 from metrics.photo_features.network import resize_to
+from training.data.item import from_uint8, to_uint8
 
 HEADER = 'oracle'  # the one entry of the file's metadata
 BATCH = 64

@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from dnnlib.errors import NumericalError
-from metrics.features import from_uint8
 from metrics.oracle.damage import damaged
 from metrics.oracle.network import MEANING, Answers, OracleNetwork, new_network, sector_weights
 from metrics.oracle.quality import score
@@ -22,6 +21,7 @@ from metrics.oracle.reading import HEADER, read_in_batches
 from metrics.oracle.recipe import HELD_OUT_SEED, OracleRecipe
 from metrics.oracle.scenes import Scenes, draw_scenes
 from torch_utils.rng import Stream, permutation
+from training.data.item import from_uint8
 from training.data.synthetic import BITS
 
 HELD_OUT = 1000  # scenes per background

@@ -11,10 +11,9 @@ from torch import Tensor
 from dnnlib.errors import UsageError, run_command
 from metrics.damage import blurred, rearranged_quarters
 from metrics.evaluate import compute
-from metrics.features import from_uint8
 from metrics.photo_features.photographs import Photographs, read_photographs
 from training.data.image_set import ImageSet
-from training.data.item import Item
+from training.data.item import Item, from_uint8
 from training.data.labels import Label
 
 METRICS = ('fd_photo', 'kd_photo', 'pr_photo')

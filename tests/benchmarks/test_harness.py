@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from benchmarks.__main__ import main
 from benchmarks.cases import inference
 from benchmarks.cases.case import KERNELS, KERNELS_BF16, NAIVE, NotMeasurable, Target
 from benchmarks.cases.rendering import RendererCase
-from benchmarks.cases.steps import kinds_of_iteration
+from benchmarks.cases.steps import kinds_of_iteration, period_of
 from benchmarks.children import in_child
 from benchmarks.comparing import Measured, Options
 from benchmarks.curves import fit
@@ -103,7 +104,9 @@ def test_a_bound_on_cost(bound: float, verdict: str) -> None:
 
 def test_lazy_terms_have_their_shares_of_a_whole_period() -> None:
     """R1 every 4, density every 6, mirror every 2: of twelve iterations one has all three."""
-    kinds = kinds_of_iteration(GanConfig(r1_every=4, density_every=6, mirror_weight=1.0, mirror_every=2))
+    config = GanConfig(r1_every=4, density_every=6, mirror_weight=1.0, mirror_every=2)
+    kinds = kinds_of_iteration(config)
+    assert period_of(config) == 12 and period_of(replace(config, mirror_every=5)) == 60 and period_of(replace(config, r1_gamma=0)) == 6
     assert sum(share for _, share in kinds.values()) == pytest.approx(1)
     for name, every in (('R1', 4), ('density', 6), ('mirror', 2)):
         assert sum(share for kind, (_, share) in kinds.items() if name in kind) == pytest.approx(1 / every)

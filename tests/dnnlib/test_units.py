@@ -5,7 +5,7 @@ import math
 import pytest
 
 from dnnlib.errors import UsageError
-from dnnlib.units import format_bytes, format_count, format_seconds, parse_seeds
+from dnnlib.units import format_bytes, format_names, format_seconds, parse_seeds
 
 
 def test_format_seconds() -> None:
@@ -18,8 +18,12 @@ def test_format_bytes() -> None:
     assert [format_bytes(n) for n in (0, 1023, 1536, 12 * 2**30, 2**60)] == ['0 B', '1023 B', '1.5 KiB', '12.0 GiB', '1048576.0 TiB']
 
 
-def test_format_count() -> None:
-    assert [format_count(n) for n in (999, 12345, 999_960, 4.5e6, 1.2e9)] == ['999', '12.3k', '1.0M', '4.5M', '1.2G']
+def test_format_names() -> None:
+    assert format_names('abc', 3) == 'a, b, c'
+    assert format_names(['a', 'b', 'c'], 2) == 'a, b and 1 more'
+    assert format_names(['a', 'b', 'c'], 1, '; ') == 'a and 2 more'
+    assert format_names(('a', 'b'), 2, '; ') == 'a; b'
+    assert format_names([], 2) == ''
 
 
 def test_parse_seeds() -> None:

@@ -14,7 +14,7 @@ from dnnlib.errors import MissingInputError, RunFolderError
 from dnnlib.runs import RunLock
 from experiments import evaluation, runner
 from experiments.conduct import Plan, conduct
-from experiments.evaluation import Effort, kept, look_at_real
+from experiments.evaluation import Effort, cached, look_at_real
 from experiments.runs import Run, state_of
 from metrics.evidence import Evidence
 from tests.experiments.tiny import COUNTS, EARLIER, TINY, evidence, tiny_readers
@@ -155,15 +155,15 @@ def test_evidence_is_gathered_again_only_when_something_changed(tmp_path: Path) 
         return evidence(len(gathered))
 
     path = tmp_path / 'evidence.npz'
-    first = kept(path, {'version': 1}, gather)
-    assert len(gathered) == 1 and (kept(path, {'version': 1}, gather).images['photo'] == first.images['photo']).all() and len(gathered) == 1
-    kept(path, {'version': 2}, gather)
+    first = cached(path, {'version': 1}, gather)
+    assert len(gathered) == 1 and (cached(path, {'version': 1}, gather).images['photo'] == first.images['photo']).all() and len(gathered) == 1
+    cached(path, {'version': 2}, gather)
     assert len(gathered) == 2
     path.write_bytes(path.read_bytes()[:-50])
-    kept(path, {'version': 2}, gather)
+    cached(path, {'version': 2}, gather)
     assert len(gathered) == 3, 'a torn file is not believed'
     path.with_suffix('.json').unlink()
-    kept(path, {'version': 2}, gather)
+    cached(path, {'version': 2}, gather)
     assert len(gathered) == 4
 
 

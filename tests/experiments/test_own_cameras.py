@@ -10,7 +10,7 @@ import torch
 from dnnlib import config as configs
 from experiments.evaluation import Effort, Seen, look_at_runs
 from experiments.experiment import Arm
-from experiments.runs import OPTIONS_FILE, Run
+from experiments.runs import Run
 from experiments.side_by_side import Workers
 from metrics.evidence import Counts, Evidence
 from metrics.measurable import NotMeasurable
@@ -22,6 +22,7 @@ from torch_utils.distributed import World
 from torch_utils.rng import Stream
 from training.build import Built
 from training.cameras.orbit import angles_of
+from training.config import OPTIONS_FILE
 from training.data.archive import open_dataset
 from training.loop import Trainer
 from training.presets import find_preset

@@ -10,8 +10,9 @@ from dnnlib import config as configs
 from dnnlib.errors import DataError
 from experiments.catalogue import EXPERIMENTS
 from experiments.conduct import Plan, in_order
-from experiments.runs import OPTIONS_FILE, Run, expected_config, saved_kimg, state_of
+from experiments.runs import Run, expected_config, saved_kimg, state_of
 from tests.experiments.tiny import TINY
+from training.config import OPTIONS_FILE
 
 
 def begun(tmp_path: Path, arm: str = 'A', number: int = 0, **changes: object) -> Run:

@@ -6,8 +6,9 @@ import torch
 
 from dnnlib.errors import NumericalError
 from metrics.collecting import Gatherer, cache_folder, gather, real_features
-from metrics.features import PhotoFeatures, from_uint8, to_uint8
+from metrics.features import PhotoFeatures
 from metrics.moments import Moments
+from training.data.item import from_uint8, to_uint8
 
 
 class BatchSensitive:

@@ -9,7 +9,6 @@ import torch
 from metrics.depth_accuracy import depth_accuracy, normals
 from metrics.measurable import NotMeasurable
 from metrics.thickness import object_pixels
-from training.cameras.convention import from_eg3d
 from training.cameras.orbit import orbit
 from training.cameras.rays import rays
 from training.data.toyworld.world import Toyworld, ToyworldConfig
@@ -23,7 +22,7 @@ def truth():
     """(distance, object pixels, camera) of scenes of all classes from their own poses."""
     world = Toyworld(ToyworldConfig(seed=4))
     known = world.truth(range(NUM_SCENES), SIDE)
-    camera = from_eg3d(torch.from_numpy(np.stack([world.camera25(i) for i in range(NUM_SCENES)])))
+    camera = world.cameras(range(NUM_SCENES))
     depth = torch.from_numpy(known.distance)
     return depth, object_pixels(depth, torch.from_numpy(known.alpha)), camera
 
@@ -105,7 +104,7 @@ def test_normals_of_a_plane_and_of_a_ball():
 def test_normals_agree_with_the_exact_ones_of_true_scenes():
     world = Toyworld(ToyworldConfig(seed=4))
     known = world.truth(range(6), 64)
-    camera = from_eg3d(torch.from_numpy(np.stack([world.camera25(i) for i in range(6)])))
+    camera = world.cameras(range(6))
     depth = torch.from_numpy(known.distance)
     found, inner = normals(depth, object_pixels(depth, torch.from_numpy(known.alpha)), camera)
     angles = torch.rad2deg((found * torch.from_numpy(known.normals)).sum(1, keepdim=True)[inner].clamp(-1, 1).acos())

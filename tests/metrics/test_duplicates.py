@@ -6,8 +6,9 @@ import torch
 
 from metrics import duplicates as room
 from metrics.duplicates import diversity, duplicate_fraction, nearest_distance
-from metrics.features import PhotoFeatures, from_uint8
+from metrics.features import PhotoFeatures
 from metrics.measurable import NotMeasurable
+from training.data.item import from_uint8
 from training.data.toyworld.world import Toyworld, ToyworldConfig
 
 

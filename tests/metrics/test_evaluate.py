@@ -8,8 +8,8 @@ import torch
 
 from dnnlib.errors import DataError, NumericalError, UsageError
 from metrics.evaluate import METRICS, append_results, check, compute, count_of
-from metrics.features import from_uint8
 from metrics.flatness import DepthImages
+from training.data.item import from_uint8
 
 NUM = 150
 PHOTO = ['fd_photo', 'kd_photo', 'pr_photo']

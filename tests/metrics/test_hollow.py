@@ -7,7 +7,6 @@ import torch
 from metrics.hollow import hollow
 from metrics.measurable import NotMeasurable
 from metrics.thickness import object_pixels
-from training.cameras.convention import from_eg3d
 from training.cameras.orbit import orbit
 from training.cameras.rays import rays
 from training.data.toyworld.world import Toyworld, ToyworldConfig
@@ -20,7 +19,7 @@ def truth():
     """(distance, object pixels, camera, mean distance of each object)."""
     world = Toyworld(ToyworldConfig(seed=5))
     known = world.truth(range(NUM_SCENES), 32)
-    camera = from_eg3d(torch.from_numpy(np.stack([world.camera25(i) for i in range(NUM_SCENES)])))
+    camera = world.cameras(range(NUM_SCENES))
     depth = torch.from_numpy(known.distance)
     mask = object_pixels(depth, torch.from_numpy(known.alpha))
     middle = torch.stack([row[where].mean() for row, where in zip(depth, mask, strict=True)])[:, None, None, None]

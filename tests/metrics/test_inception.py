@@ -8,8 +8,9 @@ import torch
 
 from dnnlib.errors import DataError, MissingInputError
 from metrics.evaluate import check, compute
-from metrics.features import INCEPTION_NAME, InceptionFeatures, from_uint8
+from metrics.features import INCEPTION_NAME, InceptionFeatures
 from metrics.inception import InceptionV3, resize_like_tensorflow1
+from training.data.item import from_uint8
 
 
 @pytest.fixture(scope='module')

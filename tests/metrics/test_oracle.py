@@ -11,7 +11,6 @@ from click.testing import CliRunner
 from torch.nn import functional as F
 
 from dnnlib.errors import DataError, NumericalError, UsageError
-from metrics.features import from_uint8
 from metrics.oracle import weights
 from metrics.oracle.__main__ import main
 from metrics.oracle.damage import blurred, damaged
@@ -23,6 +22,7 @@ from metrics.oracle.scenes import draw_scenes
 from metrics.oracle.train import learning_rate_factor, train_oracle
 from metrics.oracle.weights import cached_path, file_name, find_oracle, load_oracle
 from torch_utils.rng import Stream
+from training.data.item import from_uint8
 from training.data.synthetic import SyntheticConfig, SyntheticImages
 from training.data.toyworld.catalogue import CATALOGUE
 

@@ -9,7 +9,6 @@ import torch
 from metrics.measurable import NotMeasurable
 from metrics.reconstruction import psnr, reconstruction, ssim, visible_from
 from training.cameras.camera import Camera
-from training.cameras.convention import from_eg3d
 from training.cameras.orbit import angles_of, orbit
 from training.data.toyworld.world import Toyworld, ToyworldConfig, render_scenes
 
@@ -101,7 +100,7 @@ def views():
     """(scenes, camera of the input, camera of the novel view 25 degrees aside, depth of the novel view)."""
     toyworld = Toyworld(ToyworldConfig(classes=('mug', 'chair', 'house'), seed=8))
     scenes = [toyworld.scene(i) for i in range(NUM_SCENES)]
-    camera = from_eg3d(torch.from_numpy(np.stack([toyworld.camera25(i) for i in range(NUM_SCENES)])))
+    camera = toyworld.cameras(range(NUM_SCENES))
     yaw, pitch, radius = angles_of(camera)
     aside = orbit(yaw - math.radians(25), pitch, radius, focal=camera.intrinsics[:, 0, 0])
     return scenes, camera, aside, torch.from_numpy(render_scenes(scenes, aside, 20).distance)

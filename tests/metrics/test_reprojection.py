@@ -10,7 +10,6 @@ import torch
 from metrics.measurable import NotMeasurable
 from metrics.reprojection import bilinear, nearest, pixel_centres, reprojection
 from metrics.subject import Views
-from training.cameras.convention import from_eg3d
 from training.cameras.orbit import angles_of, orbit
 from training.data.toyworld.world import Toyworld, ToyworldConfig, render_scenes
 
@@ -29,7 +28,7 @@ def world():
     """(scenes, their views, views from 25 degrees aside)."""
     toyworld = Toyworld(ToyworldConfig(classes=('car', 'head', 'house'), seed=6))
     scenes = [toyworld.scene(i) for i in range(NUM_SCENES)]
-    camera = from_eg3d(torch.from_numpy(np.stack([toyworld.camera25(i) for i in range(NUM_SCENES)])))
+    camera = toyworld.cameras(range(NUM_SCENES))
     yaw, pitch, radius = angles_of(camera)
     aside = orbit(yaw + math.radians(25), pitch, radius, focal=camera.intrinsics[:, 0, 0])
     return scenes, looked_at(scenes, camera), looked_at(scenes, aside)

@@ -12,16 +12,11 @@ from metrics.reprojection import reprojection
 from metrics.response_pairs import joined, response_deg, turned, turned_pairs, wrapped_deg
 from metrics.subject import Subject, Views
 from training.cameras.camera import Camera
-from training.cameras.convention import from_eg3d
 from training.cameras.orbit import angles_of, orbit
 from training.data.toyworld.world import Toyworld, ToyworldConfig, render_scenes
 
 SIDE = 24
 WORLD = Toyworld(ToyworldConfig(classes=('car',), seed=9))
-
-
-def cameras_of(start, count):
-    return from_eg3d(torch.from_numpy(np.stack([WORLD.camera25(i) for i in range(start, start + count)])))
 
 
 def render(start, count, camera):
@@ -31,7 +26,7 @@ def render(start, count, camera):
 
 
 def sample(start, count):
-    return render(start, count, cameras_of(start, count))
+    return render(start, count, WORLD.cameras(range(start, start + count)))
 
 
 def labelled(start, count, camera):
@@ -44,7 +39,7 @@ def read_response(pairs):
 
 
 def labelled_sample(start, count):
-    return labelled(start, count, cameras_of(start, count))
+    return labelled(start, count, WORLD.cameras(range(start, start + count)))
 
 
 LABELLED = Subject('labelled', labelled_sample, labelled)

@@ -10,7 +10,6 @@ import torch
 from metrics.measurable import NotMeasurable
 from metrics.thickness import object_pixels, thickness, world_points
 from training.cameras.camera import Camera
-from training.cameras.convention import from_eg3d
 from training.cameras.orbit import orbit
 from training.cameras.rays import rays
 from training.data.toyworld.world import Toyworld, ToyworldConfig, render_scenes
@@ -24,7 +23,7 @@ def truth():
     """(distance, opacity, camera) of scenes of all classes from their own poses."""
     world = Toyworld(ToyworldConfig(seed=3))
     known = world.truth(range(NUM_SCENES), SIDE)
-    camera = from_eg3d(torch.from_numpy(np.stack([world.camera25(i) for i in range(NUM_SCENES)])))
+    camera = world.cameras(range(NUM_SCENES))
     return torch.from_numpy(known.distance), torch.from_numpy(known.alpha), camera
 
 

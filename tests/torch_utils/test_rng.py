@@ -62,7 +62,8 @@ def test_every_part_of_the_address_matters() -> None:
     streams = [
         STREAM,
         STREAM.at(129),
-        STREAM.for_phase('G'),
+        STREAM.within('G'),
+        Stream(3, 128, 'G', STREAM.rows),
         Stream(4, 128, 'D', STREAM.rows),
         Stream(3, 128, 'D', range(16, 32)),
         STREAM.shared(),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from metrics.features import PhotoFeatures, from_uint8
+from metrics.features import PhotoFeatures
 from metrics.response_pairs import turned
 from metrics.subject import Views
 from metrics.toy_subject import toy_views
@@ -22,16 +22,16 @@ from torch_utils.interrupt import StopRequest
 from torch_utils.rng import Stream
 from training.build import Built
 from training.cameras.camera import Camera
-from training.cameras.convention import from_eg3d
 from training.cameras.distributions import Fixed, Gaussian, Wide
 from training.cameras.orbit import orbit
 from training.cameras.rays import rays
 from training.cameras.rig import rig_of
 from training.config import TrainingConfig
+from training.data.item import from_uint8
 from training.data.synthetic import SyntheticImages
 from training.data.toyworld.catalogue import CATALOGUE
 from training.data.toyworld.world import Toyworld, ToyworldConfig, render_scenes
-from training.evaluation import law, law_outputs
+from training.evaluation import asked_scenes, law_outputs
 from training.hooks import Log
 from training.loop import Trainer
 from training.monitors import watch
@@ -66,7 +66,7 @@ def real_look(classes: tuple[str, ...], poses: str = 'wide', camera: Camera | No
     """What a perfect generator of toyworld would show; from `camera` alone, or under the law."""
     world = Toyworld(ToyworldConfig(classes, poses=poses, seed=5))
     scenes = [world.scene(i) for i in range(COUNT)]
-    own = from_eg3d(torch.stack([torch.from_numpy(world.camera25(i)) for i in range(COUNT)]))
+    own = world.cameras(range(COUNT))
     own = own if camera is None else camera[[0] * COUNT]
     truth = render_scenes(scenes, own, SIDE)
     numbers = torch.tensor([world.class_id(i) for i in range(COUNT)]) if len(classes) > 1 else None
@@ -445,5 +445,5 @@ def test_the_scenes_are_those_that_metrics_look_at(tmp_path: Path, config: Train
 
 
 def scenes_of(built: Built, generator: Generator3D) -> tuple[torch.Tensor, torch.Tensor | None]:
-    asked = law(generator, built.conditions, torch.device('cpu'))(0, 16)
+    asked = asked_scenes(generator, built.conditions, torch.device('cpu'))(0, 16)
     return asked.z, asked.classes

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from dnnlib.errors import DataError, UsageError
-from training.cameras.convention import from_eg3d
 from training.cameras.orbit import angles_of
 from training.cameras.rig import Rig
 from training.data.synthetic import SyntheticImages
@@ -36,7 +35,7 @@ def reader(config: DiscriminatorConfig) -> Discriminator:
 
 
 def true_angles_deg(data: SyntheticImages) -> tuple[np.ndarray, np.ndarray]:
-    yaw, pitch, _ = angles_of(from_eg3d(torch.from_numpy(np.stack([data.world.camera25(i) for i in range(len(data))]))))
+    yaw, pitch, _ = angles_of(data.world.cameras(range(len(data))))
     return np.degrees(yaw.double().numpy()), np.degrees(pitch.double().numpy())
 
 
@@ -46,7 +45,7 @@ def test_the_table_is_what_the_reader_says_of_each_picture(cars) -> None:
     assert found.numbers.tolist() == list(range(40))
     image = torch.from_numpy(np.stack([cars[7].image])).float() / 127.5 - 1
     yaw, pitch = GREY.pose.rig.angles(discriminator.read_pose(image).double())
-    table = found.table([f'{index}.png' for index in range(40)])
+    table = found.table([f'{index}.png' for index in range(40)], cars)
     assert table['7.png'] == {'yaw_deg': pytest.approx(math.degrees(yaw), abs=0.06), 'pitch_deg': pytest.approx(math.degrees(pitch), abs=0.06)}
     assert len(table) == 40 and '40 pictures' in str(found) and (abs(found.pitch_deg - 20) <= 25).all()
 

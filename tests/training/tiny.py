@@ -5,6 +5,7 @@ from pathlib import Path
 from dnnlib import config as configs
 from torch_utils.distributed import World
 from training.build import Built, build
+from training.build import trainer_of as trainer_of_built
 from training.config import TrainingConfig
 from training.loop import Trainer
 from training.presets import find_preset
@@ -108,6 +109,4 @@ def config_of(way: str, *settings: str) -> TrainingConfig:
 def trainer_of(config: TrainingConfig, folder: Path, world: World) -> tuple[Trainer, Built]:
     """A trainer at its first step."""
     built = build(config, world)
-    config = built.config
-    optimisers = {'generator': config.generator_optimiser, 'discriminator': config.discriminator_optimiser}
-    return Trainer(built.task, built.loader, config.loop, optimisers, world, folder), built
+    return trainer_of_built(built, world, folder), built

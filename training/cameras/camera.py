@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dnnlib.errors import DataError
+from dnnlib.units import format_names
 
 ROTATION_TOLERANCE = 1e-3  # largest entry of |R^T R - 1| that still counts as the rounding of a rotation
 FOCAL_RANGE = (0.05, 50.0)  # 169 degrees to 1.1 degrees of view; a focal length in pixels is far above it
@@ -76,6 +77,14 @@ class Camera:
     def cat(cameras: Sequence[Camera]) -> Camera:
         return Camera(torch.cat([c.world_from_camera for c in cameras]), torch.cat([c.intrinsics for c in cameras]))
 
+    @staticmethod
+    def where(rows: Tensor, chosen: Camera, others: Camera) -> Camera:
+        """Row by row: of `chosen` where `rows` [N] (bool) is true, else of `others`."""
+        rows = rows[:, None, None]
+        return Camera(
+            torch.where(rows, chosen.world_from_camera, others.world_from_camera), torch.where(rows, chosen.intrinsics, others.intrinsics)
+        )
+
     def mirrored(self) -> Camera:
         """The camera that sees the left-right mirrored scene in the left-right mirrored image.
 
@@ -93,9 +102,8 @@ class Camera:
         for problem, bad in _problems(self.world_from_camera.detach(), self.intrinsics.detach()):
             rows = bad.nonzero().flatten().tolist()
             if rows:
-                shown = ', '.join(str(names[i]) if names is not None else f'row {i}' for i in rows[:ROWS_NAMED])
-                more = f' and {len(rows) - ROWS_NAMED} more' if len(rows) > ROWS_NAMED else ''
-                raise DataError(f'{len(rows)} of {len(self)} cameras cannot be used ({shown}{more}): {problem}.')
+                shown = format_names([str(names[i]) if names is not None else f'row {i}' for i in rows], ROWS_NAMED)
+                raise DataError(f'{len(rows)} of {len(self)} cameras cannot be used ({shown}): {problem}.')
         return self
 
 

@@ -131,12 +131,6 @@ def from_nerf_json(source: str | Path | Mapping[str, Any], *, world_up: str = 'z
     return from_opengl(Y_UP_FROM_Z_UP @ world if world_up == 'z' else world, torch.tensor(intrinsics, dtype=torch.float32))
 
 
-def nerf_frame_names(source: str | Path | Mapping[str, Any]) -> list[str]:
-    """The file_path of every frame, in the order of `from_nerf_json`."""
-    document = _read(source)
-    return [_require(frame, 'file_path', f'frame {i}') for i, frame in enumerate(document.get('frames', ()))]
-
-
 def to_nerf_json(camera: Camera, names: Sequence[str], width: int, height: int, *, world_up: str = 'z') -> dict[str, Any]:
     """A transforms.json document that `from_nerf_json` reads, with the intrinsics in every frame."""
     poses = to_opengl(camera).detach().cpu()

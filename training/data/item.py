@@ -1,4 +1,4 @@
-"""What a data set hands out: one item, and a batch of items as tensors."""
+"""What a data set hands out: one item, and a batch of items as tensors; pixels as bytes and as numbers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from dnnlib.errors import NumericalError
 from training.cameras.camera import Camera
 
 
@@ -39,3 +40,16 @@ class Batch:
             camera=None if self.camera is None else self.camera.to(device),
             indices=self.indices,
         )
+
+
+def from_uint8(images: torch.Tensor) -> torch.Tensor:
+    """uint8 -> float32 in [-1, 1]."""
+    return images.to(torch.float32, copy=True).div_(127.5).sub_(1)
+
+
+def to_uint8(images: torch.Tensor) -> torch.Tensor:
+    """float images in [-1, 1] -> uint8, rounded and clamped: what a saved picture holds. Raises NumericalError when a value is not finite."""
+    if not torch.isfinite(images).all():
+        bad = int((~torch.isfinite(images)).flatten(1).any(dim=1).sum())
+        raise NumericalError(f'{bad} of {len(images)} images hold values that are not finite; a metric of them would mean nothing')
+    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

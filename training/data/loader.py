@@ -13,7 +13,7 @@ from torch_utils.rng import Stream
 from training.cameras.camera import Camera
 from training.cameras.convention import from_eg3d
 from training.data.image_set import ImageSet
-from training.data.item import Batch, Item
+from training.data.item import Batch, Item, from_uint8
 from training.data.order import indices_at
 
 
@@ -38,7 +38,7 @@ def make_batch(items: Sequence[Item], indices: np.ndarray, flips: np.ndarray | N
     """
     flips = np.zeros(len(items), dtype=bool) if flips is None else np.asarray(flips, dtype=bool)
     pixels = np.stack([item.image[:, :, ::-1] if flip else item.image for item, flip in zip(items, flips, strict=True)])
-    images = torch.from_numpy(pixels).to(torch.float32).div_(127.5).sub_(1)
+    images = from_uint8(torch.from_numpy(pixels))
     return Batch(images=images, classes=_classes(items), camera=_camera(items, flips), indices=np.asarray(indices, dtype=np.int64))
 
 
@@ -60,12 +60,7 @@ def _camera(items: Sequence[Item], flips: np.ndarray) -> Camera | None:
     if not known:
         return None
     camera = from_eg3d(torch.from_numpy(np.stack(known).astype(np.float32)))
-    mirrored = camera.mirrored()
-    chosen = torch.from_numpy(flips)[:, None, None]
-    return Camera(
-        world_from_camera=torch.where(chosen, mirrored.world_from_camera, camera.world_from_camera),
-        intrinsics=torch.where(chosen, mirrored.intrinsics, camera.intrinsics),
-    )
+    return Camera.where(torch.from_numpy(flips), camera.mirrored(), camera)
 
 
 class Loader:

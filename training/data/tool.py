@@ -157,7 +157,7 @@ def convert(config: ToolConfig) -> Report:
         if report.count == 0:
             raise DataError(f'{config.source} holds no usable images.{_hint(source)}')
         if writer is not None:
-            writer.finish(FILE, labels_to_json(labels))
+            writer.add_file(FILE, labels_to_json(labels))
     return report
 
 

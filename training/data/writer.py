@@ -23,8 +23,8 @@ class Writer(Protocol):
     def add_image(self, png: bytes) -> str:
         """Append an image; returns its name, 00000/img00000000.png and so on."""
 
-    def finish(self, name: str, data: bytes) -> None:
-        """Append the last file. A set that is not finished does not appear."""
+    def add_file(self, name: str, data: bytes) -> None:
+        """Append a file of this name; dataset.json is the last one."""
 
 
 def check_destination(source: str, dest: str, overwrite: bool) -> None:
@@ -70,10 +70,10 @@ class _ZipWriter:
     def add_image(self, png: bytes) -> str:
         name = image_name(self._count)
         self._count += 1
-        self.finish(name, png)
+        self.add_file(name, png)
         return name
 
-    def finish(self, name: str, data: bytes) -> None:
+    def add_file(self, name: str, data: bytes) -> None:
         info = zipfile.ZipInfo(name, _EPOCH)
         info.create_system, info.external_attr = 3, 0o644 << 16  # the same on every system
         self._zip.writestr(info, data)
@@ -87,10 +87,10 @@ class _FolderWriter:
     def add_image(self, png: bytes) -> str:
         name = image_name(self._count)
         self._count += 1
-        self.finish(name, png)
+        self.add_file(name, png)
         return name
 
-    def finish(self, name: str, data: bytes) -> None:
+    def add_file(self, name: str, data: bytes) -> None:
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, 'wb') as file:

@@ -1,6 +1,5 @@
 """What one looks at when training is checked, and with what it is compared: scenes from several sides, and what is known of real ones."""
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,12 +12,11 @@ from metrics.response_pairs import turned
 from metrics.subject import Views
 from torch_utils.rng import Stream
 from training.build import Built
-from training.cameras.convention import from_eg3d
 from training.cameras.rays import rays
 from training.data.image_set import ImageSet
 from training.data.synthetic import SyntheticImages
 from training.data.toyworld.catalogue import CATALOGUE
-from training.evaluation import BATCH, law
+from training.evaluation import BATCH, asked_scenes
 from training.monitors.alarms import NOT_MEASURED, Reference
 from training.monitors.shape import mean_bulge, mean_thickness, pose_spread_deg
 from training.networks.generator3d import Generator3D, GeneratorConfig
@@ -65,10 +63,9 @@ class Look:
 
 def look_at_generator(generator: Generator3D, conditions: ConditionSource, count: int, device: torch.device) -> Look:
     """The scenes 0 .. count - 1 of `training.evaluation.law_outputs`, rendered with as many samples as in training (a third of the time)."""
-    asked = law(generator, conditions, device)(0, count)
-    quick = copy.copy(generator)  # shares all weights
-    rendering = quick.config.rendering
-    quick.config = replace(quick.config, rendering=replace(rendering, evaluation_factor=1))
+    asked = asked_scenes(generator, conditions, device)(0, count)
+    rendering = generator.config.rendering
+    quick = generator.under(replace(generator.config, rendering=replace(rendering, evaluation_factor=1)))
     parts = []
     for rows in batches(count, BATCH):
         # The scenes stay those that were made for their own cameras, wherever they are looked at from.
@@ -112,7 +109,7 @@ def reference_of(
     if isinstance(dataset, SyntheticImages) and generator.rendering.background != 'field':
         numbers = range(min(count, len(dataset)))
         truth = dataset.world.truth(numbers, generator.render_resolution)
-        camera = from_eg3d(torch.from_numpy(np.stack([dataset.world.camera25(i) for i in numbers])))  # the true ones, whatever the labels say
+        camera = dataset.world.cameras(numbers)
         depth, opacity = torch.from_numpy(truth.distance), torch.from_numpy(truth.alpha)
         real, real_bulge = mean_thickness(depth, opacity, camera), mean_bulge(depth, opacity, camera)
     return Reference(real, real_bulge, pose_spread_deg(asked.camera), finds_cameras)

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from metrics.classes import class_agreement, class_histogram
 from metrics.duplicates import duplicate_fraction
-from metrics.features import from_uint8, to_uint8
 from metrics.flatness import non_flatness
 from metrics.measurable import NotMeasurable
 from metrics.pose_distribution import circular_std_deg
@@ -19,6 +18,7 @@ from metrics.response_pairs import response_deg
 from metrics.subject import Views
 from metrics.thickness import object_pixels
 from torch_utils.statistics import Summary
+from training.data.item import from_uint8, to_uint8
 from training.monitors.alarms import NOT_MEASURED, Measures
 from training.monitors.look import TURN_DEG, Look, Read
 from training.monitors.shape import mean_bulge, mean_of_measured, mean_thickness, pose_spread_deg

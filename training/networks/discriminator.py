@@ -147,6 +147,11 @@ class Discriminator(nn.Module):
         return torch.cat([image, image_raw], dim=1)
 
 
+def companion(image: Tensor, side: int) -> Tensor:
+    """[N, 3, S, S] -> [N, 3, side, side]: what a dual discriminator sees beside a photograph, which is as small as a rendering."""
+    return F.interpolate(image, (side, side), mode='bilinear', antialias=True)
+
+
 class Trunk(nn.Module):
     """x [N, K, S, S] -> features [N, 16 C4], flattened from [C4, 4, 4]; only the minibatch deviation looks across samples."""
 

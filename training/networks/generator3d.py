@@ -95,8 +95,12 @@ class Generator3D(nn.Module):
         if side == config.render_resolution or config.superres is None:
             return self
         built_for = config.superres.input_resolution or config.render_resolution
+        return self.under(replace(config, render_resolution=side, superres=replace(config.superres, input_resolution=built_for)))
+
+    def under(self, config: GeneratorConfig) -> Self:
+        """This very network, weights and all, under another configuration that fits them; this one keeps its own."""
         other = copy.copy(self)
-        other.config = replace(config, render_resolution=side, superres=replace(config.superres, input_resolution=built_for))
+        other.config = config
         return other
 
     @property

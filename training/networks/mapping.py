@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from dnnlib.errors import UsageError
 from training.cameras.camera import Camera
 from training.cameras.condition import camera_condition
+from training.cameras.convention import EG3D_NUMBERS
 from training.networks.layers import ClassEmbedding, Dense, normalise_second_moment
-
-CAMERA_NUMBERS = 25  # what camera_condition returns per camera
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class Mapping(nn.Module):
         parts = z_dim + conditions * out_features
         assert parts > 0, 'a mapping network needs a latent, a camera, a pose or a class'
         self.z_dim = z_dim
-        self.embed_camera = Dense(CAMERA_NUMBERS, out_features) if conditions_on_camera else None
+        self.embed_camera = Dense(EG3D_NUMBERS, out_features) if conditions_on_camera else None
         self.embed_pose = Dense(pose_numbers, out_features) if pose_numbers else None
         self.embed_class = ClassEmbedding(num_classes, out_features) if num_classes else None
         widths = [parts] + [out_features] * config.layers
@@ -79,7 +78,7 @@ class Mapping(nn.Module):
         if camera is not None:
             return camera_condition(camera).to(weight)
         rows = next((len(t) for t in (z, classes) if t is not None), 1)
-        return weight.new_zeros(rows, CAMERA_NUMBERS)
+        return weight.new_zeros(rows, EG3D_NUMBERS)
 
     def truncate(self, ws: Tensor, psi: float, cutoff: int | None) -> Tensor:
         """ws [N, num_ws, w] -> the first `cutoff` entries (all if None) drawn towards w_avg: w_avg + psi (w - w_avg)."""

@@ -1,12 +1,9 @@
 """Depth maps as pictures: near is bright, what no ray hit is black."""
 
-from typing import Literal
-
 import numpy as np
 import torch
 from torch import Tensor
 
-Colours = Literal['grey', 'cubehelix']
 EMPTY_BELOW_OPACITY = 0.5       # a ray that kept more than half its light saw nothing whose depth means something
 
 
@@ -25,12 +22,12 @@ def depth_limits(depth: Tensor, opacity: Tensor | None = None) -> Tensor:
 
 
 def depth_pictures(depth: Tensor, opacity: Tensor | None = None, *, limits: tuple[float, float] | None = None,
-                   shared_range: bool = False, colours: Colours = 'grey') -> np.ndarray:
-    """Depth [N, 1, H, W] as pictures uint8 [N, H, W, 3].
+                   shared_range: bool = False) -> np.ndarray:
+    """Depth [N, 1, H, W] as grey pictures uint8 [N, H, W, 3].
 
-    The nearest depth is the brightest and the farthest the darkest of the colour map. The range is each image's own; with `shared_range`
-    one range for all of them (pictures of a grid are then comparable); with `limits` = (near, far) the caller's (frames of a video do not
-    flicker). Opacity [N, 1, H, W], when given, fades what is see-through to black.
+    The nearest depth is white and the farthest black. The range is each image's own; with `shared_range` one range for all of them (pictures
+    of a grid are then comparable); with `limits` = (near, far) the caller's (frames of a video do not flicker). Opacity [N, 1, H, W], when
+    given, fades what is see-through to black.
     """
     if limits is not None:
         near, far = (torch.full((len(depth),), value, device=depth.device) for value in limits)
@@ -42,27 +39,7 @@ def depth_pictures(depth: Tensor, opacity: Tensor | None = None, *, limits: tupl
     # A flat wall (near = far) is as near as anything in its picture: bright.
     closeness = 1 - ((depth.detach().float() - near) / (far - near).clamp_min(torch.finfo(torch.float32).tiny)).clamp(0, 1)
     if opacity is not None:
-        # The map's lower fifth is left to the background, so that the farthest surface still stands out from it.
+        # The darkest fifth is left to the background, so that the farthest surface still stands out from it.
         closeness = (0.2 + 0.8 * closeness) * opacity.detach().float().clamp(0, 1)
-    table = colour_table(colours)
-    return table[(closeness[:, 0] * 255 + 0.5).to(torch.uint8).cpu().numpy()]
-
-
-def colour_table(colours: Colours) -> np.ndarray:
-    """256 colours uint8 [256, 3] from black to white, of steadily growing brightness.
-
-    'cubehelix' is Green, "A colour scheme for the display of astronomical intensity images" (2011), equation 1 with start 0.5,
-    -1.5 rotations, hue 1, gamma 1: it reads the same when printed in grey.
-    """
-    brightness = np.linspace(0, 1, 256)[:, None]
-    if colours == 'grey':
-        values = np.repeat(brightness, 3, axis=1)
-    elif colours == 'cubehelix':
-        angle = 2 * np.pi * (0.5 / 3 - 1.5 * brightness)
-        amplitude = brightness * (1 - brightness) / 2
-        cosine = np.array([-0.14861, -0.29227, 1.97294])
-        sine = np.array([1.78277, -0.90649, 0.0])
-        values = brightness + amplitude * (np.cos(angle) * cosine + np.sin(angle) * sine)
-    else:
-        raise ValueError(f"colours must be 'grey' or 'cubehelix', got {colours!r}")
-    return (values.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+    grey = (closeness[:, 0] * 255 + 0.5).to(torch.uint8).cpu().numpy()
+    return np.repeat(grey[..., None], 3, axis=3)

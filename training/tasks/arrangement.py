@@ -29,11 +29,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dnnlib.errors import DataError
+from dnnlib.units import format_names
 from torch_utils.distributed import World
 from torch_utils.rng import Stream
 from training.cameras.distributions import LawConfig
 from training.cameras.rig import Rig, rig_of
 from training.data.image_set import ImageSet
+from training.data.item import from_uint8
 from training.rendering.ball import turned
 
 FEWEST = 200  # photographs; fewer are no ring
@@ -202,7 +204,7 @@ class ArrangedPhotographs:
     def draw(self, stream: Stream, device: torch.device) -> tuple[Tensor, Tensor]:
         """One for each row of the stream: (pictures [N, 3, S, S] in [-1, 1], sine and cosine of their yaws [N, 2])."""
         which = stream.integers('arranged/which', len(self.images))
-        return (self.images[which].to(device).float() / 127.5 - 1), self.codes[self.rows[which], :2].to(device)
+        return from_uint8(self.images[which].to(device)), self.codes[self.rows[which], :2].to(device)
 
     def draw_code(self, stream: Stream, classes: Tensor | None, device: torch.device) -> tuple[Tensor, Tensor]:
         """One for each row of the stream: (a code of its class [N, 3], whether its class was arranged [N]; if not, the code is another's).
@@ -255,7 +257,7 @@ def arrange(
         if share < max(sure, SURE):
             consequence = UNTAUGHT if share < sure else 'it may come out reversed'
             said.setdefault(f'the sense of rotation is unsure; {consequence}', []).append(f'{names[number]} ({share:.0%} agree)')
-    sentences = [f'{what}: {_listed(of_whom)}.' for what, of_whom in said.items()]
+    sentences = [f'{what}: {format_names(of_whom, NAMED)}.' for what, of_whom in said.items()]
     if not believed:
         return None, sentences
     counts = [len(chosen[number]) for number in believed]
@@ -279,7 +281,7 @@ def _arranged_by_ranks(dataset: ImageSet, chosen: dict[int, np.ndarray], rig: Ri
     mine = list(chosen)[world.rank :: world.size]
     found: dict[int, tuple[list[float] | str, float]] = {}
     for number in tqdm(mine, desc='arranging by likeness', leave=False, disable=not (world.is_main and sys.stderr.isatty())):
-        pictures = _pictures(dataset, chosen[number]).float() / 127.5 - 1  # one that cannot be read ends the run
+        pictures = from_uint8(_pictures(dataset, chosen[number]))  # one that cannot be read ends the run
         try:
             arrangement = arranged(pictures, rig)
             found[number] = (arrangement.yaw_rad.tolist(), arrangement.sense_share)
@@ -290,8 +292,3 @@ def _arranged_by_ranks(dataset: ImageSet, chosen: dict[int, np.ndarray], rig: Ri
 
 def _pictures(dataset: ImageSet, indices: np.ndarray) -> Tensor:
     return torch.from_numpy(np.stack([dataset[int(index)].image for index in indices]))
-
-
-def _listed(names: list[str]) -> str:
-    shown = ', '.join(names[:NAMED])
-    return shown if len(names) <= NAMED else f'{shown} and {len(names) - NAMED} more'

@@ -62,11 +62,7 @@ class LabelledConditions:
     def _seen_from(self, labels: Tensor, stream: Stream, device: torch.device) -> Camera:
         camera = from_eg3d(labels)
         if self.mirror:
-            flips = stream.bernoulli('conditions/mirror', 0.5, device=labels.device)[:, None, None]
-            other = camera.mirrored()
-            camera = Camera(
-                torch.where(flips, other.world_from_camera, camera.world_from_camera), torch.where(flips, other.intrinsics, camera.intrinsics)
-            )
+            camera = Camera.where(stream.bernoulli('conditions/mirror', 0.5, device=labels.device), camera.mirrored(), camera)
         return camera.to(device)
 
 

@@ -185,7 +185,7 @@ class GanTask:
         else:
             cameras = [conditions.camera]
             for i in range(1, count):
-                stream = moment.stream.for_phase(f'{moment.stream.phase}/view{i}')
+                stream = moment.stream.within(f'view{i}')
                 cameras.append(self.conditions.cameras(conditions.classes, stream, conditions.camera.device))
             views = [View(camera, self.rig.code_of(camera), 1.0 / count) for camera in cameras]
         if self.config.mirror_weight > 0 and moment.step % self.config.mirror_every == 0:
@@ -213,11 +213,8 @@ class GanTask:
         """The rendering camera, or with the scheduled probability another draw: else the scene could depend on where it is seen from."""
         probability = schedules.camera_swap_probability(moment.nimg, self.config.camera_swap_final, self.config.camera_swap_fade_kimg)
         swaps = moment.stream.bernoulli('camera/swap', probability).to(camera.origins.device)
-        other = self.conditions.sample(moment.stream.for_phase(f'{moment.stream.phase}/camera/other'), camera.origins.device).camera
-        return Camera(
-            torch.where(swaps[:, None, None], other.world_from_camera, camera.world_from_camera),
-            torch.where(swaps[:, None, None], other.intrinsics, camera.intrinsics),
-        )
+        other = self.conditions.sample(moment.stream.within('camera/other'), camera.origins.device).camera
+        return Camera.where(swaps, other, camera)
 
     def _planes(self, ws: Tensor, stream: Stream) -> Tensor:
         with autocast(self.config.precision_backbone, ws.device):
@@ -294,7 +291,7 @@ class GanTask:
 
     def _arranged_error(self, arranged: ArrangedPhotographs, device: torch.device, moment: Moment) -> Tensor:
         """[N]: how far what is read of photographs lies from where likeness put them."""
-        stream = moment.stream.for_phase(f'{moment.stream.phase}/arranged')
+        stream = moment.stream.within('arranged')
         image, direction = arranged.draw(stream, device)
         with autocast(self.config.precision_discriminator, image.device):
             numbers = self.discriminator.read(image, self.showing.raw_of_real(image, moment.nimg), stream)
@@ -307,7 +304,7 @@ class GanTask:
         order, count = self.config.view_order, len(views)
         images, raws = [], []
         for i, view in enumerate(views):
-            stream = moment.stream if i == 0 else moment.stream.for_phase(f'{moment.stream.phase}/view{i}')
+            stream = moment.stream if i == 0 else moment.stream.within(f'view{i}')
             fake = self.generator.render(planes, ws, view.camera, self.showing.resolution(moment.nimg), stream=stream)
             if seen is not None:
                 seen.extend(tensor.requires_grad_() for tensor in (fake.image, self.showing.raw_of_fake(fake)) if tensor is not None)
@@ -331,7 +328,7 @@ class GanTask:
         image, raw = self.showing(image, raw, moment.nimg, moment.stream, is_real=True)
         if seen is not None:
             seen.extend(tensor for tensor in (image, raw) if tensor is not None)
-        stream = moment.stream.for_phase(f'{moment.stream.phase}/real')
+        stream = moment.stream.within('real')
         return self._judge(image, raw, batch.classes, batch.camera, None, moment.nimg, stream)
 
     def _judge(

@@ -11,6 +11,7 @@ from training import schedules
 from training.augment.blur import blur
 from training.augment.controller import AdaController
 from training.augment.pipe import AugmentPipe
+from training.networks.discriminator import companion
 from training.networks.outputs import Output
 from training.tasks.gan_config import GanConfig
 
@@ -42,8 +43,7 @@ class Showing:
         """A photograph, as small as a rendering is now."""
         if not self.dual:
             return None
-        size = self.resolution(nimg)
-        return F.interpolate(image, (size, size), mode='bilinear', antialias=True)
+        return companion(image, self.resolution(nimg))
 
     def __call__(self, image: Tensor, raw: Tensor | None, nimg: int, stream: Stream, is_real: bool) -> tuple[Tensor, Tensor | None]:
         """Both as they are shown; a stream row per picture."""
@@ -53,7 +53,7 @@ class Showing:
             raw = blur(raw, sigma * raw.shape[-1] / image.shape[-1])
         elif raw is not None and is_real:
             raw = blur(raw, sigma)
-        return self._augmented(image, raw, stream.for_phase(f'{stream.phase}/{"real" if is_real else "fake"}'))
+        return self._augmented(image, raw, stream.within('real' if is_real else 'fake'))
 
     def _augmented(self, image: Tensor, raw: Tensor | None, stream: Stream) -> tuple[Tensor, Tensor | None]:
         if self.ada.p == 0 or self.augment.is_identity:

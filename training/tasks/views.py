@@ -52,6 +52,5 @@ def mirrored(camera: Camera, mirror: Mirror, stream: Stream) -> Camera:
     if mirror == 'left_right':
         return left_right
     flip = camera.world_from_camera.new_tensor([1.0, -1.0, 1.0, 1.0])
-    upside_down = camera.world_from_camera * flip[:, None] * flip
-    coin = stream.bernoulli('mirror/axis', 0.5, device=camera.device)[:, None, None]
-    return Camera(torch.where(coin, left_right.world_from_camera, upside_down), torch.where(coin, left_right.intrinsics, camera.intrinsics))
+    upside_down = Camera(camera.world_from_camera * flip[:, None] * flip, camera.intrinsics)
+    return Camera.where(stream.bernoulli('mirror/axis', 0.5, device=camera.device), left_right, upside_down)

@@ -105,6 +105,14 @@ def test_mirroring_an_orbit_negates_the_yaw() -> None:
     assert torch.allclose(orbit(yaw, pitch, 2.0, focal=1.0).mirrored().world_from_camera, orbit(-yaw, pitch, 2.0, focal=1.0).world_from_camera, atol=1e-6)
 
 
+def test_where_takes_each_row_from_the_one_or_the_other() -> None:
+    camera, other = some_cameras(), some_cameras().mirrored()
+    mixed = Camera.where(torch.tensor([True, False, False, True]), other, camera)
+    for row, source in enumerate((other, camera, camera, other)):
+        assert torch.equal(mixed.world_from_camera[row], source.world_from_camera[row])
+        assert torch.equal(mixed.intrinsics[row], source.intrinsics[row])
+
+
 def damaged(what: str) -> Camera:
     camera = some_cameras()
     pose, k = camera.world_from_camera.clone(), camera.intrinsics.clone()

@@ -84,9 +84,10 @@ def test_nerf_json(tmp_path: Path, world_up: str) -> None:
     camera = some_cameras()
     names = [f'./images/{i:03d}.png' for i in range(40)]
     path = tmp_path / 'transforms.json'
-    path.write_text(json.dumps(convention.to_nerf_json(camera, names, 800, 600, world_up=world_up)))
+    document = convention.to_nerf_json(camera, names, 800, 600, world_up=world_up)
+    path.write_text(json.dumps(document))
     assert_same(convention.from_nerf_json(path, world_up=world_up), camera)
-    assert convention.nerf_frame_names(path) == names
+    assert [frame['file_path'] for frame in document['frames']] == names
 
 
 def test_nerf_json_of_blender() -> None:

@@ -105,7 +105,7 @@ def inside(scene, points: np.ndarray) -> np.ndarray:
 def test_depth_against_brute_force(name: str) -> None:
     world, side = only(name, seed=2), 20
     truth = world.truth([3], side)
-    camera = from_eg3d(torch.from_numpy(world.camera25(3)[None])).to(torch.float64)
+    camera = world.cameras([3]).to(torch.float64)
     bundle = rays(camera, side)
     origins, directions = bundle.origins[0].numpy(), bundle.directions[0].numpy()
     distance = truth.distance[0, 0].ravel().astype(np.float64)

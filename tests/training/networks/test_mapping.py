@@ -5,8 +5,9 @@ import torch
 
 from dnnlib.errors import UsageError
 from training.cameras.condition import camera_condition
+from training.cameras.convention import EG3D_NUMBERS
 from training.networks.layers import normalise_second_moment
-from training.networks.mapping import CAMERA_NUMBERS, Mapping, MappingConfig
+from training.networks.mapping import Mapping, MappingConfig
 
 
 def make(num_classes: int = 0, camera: bool = False, z_dim: int = 12, layers: int = 2) -> Mapping:
@@ -33,7 +34,7 @@ def test_only_the_conditions_asked_for_have_an_influence(cameras, num_classes, c
 
 
 def test_no_camera_is_25_zeros(cameras):
-    assert camera_condition(cameras).shape == (3, CAMERA_NUMBERS)
+    assert camera_condition(cameras).shape == (3, EG3D_NUMBERS)
     net, z = make(camera=True), torch.randn(3, 12)
     bias = normalise_second_moment(net.embed_camera.bias[None]).expand(3, -1)
     x = torch.cat([normalise_second_moment(z), bias], dim=1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.pictures.depth import colour_table, depth_limits, depth_pictures
+from training.pictures.depth import depth_limits, depth_pictures
 
 RAMP = torch.linspace(2.0, 3.0, 11).reshape(1, 1, 1, 11)
 
@@ -36,13 +36,3 @@ def test_empty_rays_are_black_and_do_not_stretch_the_range() -> None:
 
 def test_a_flat_wall_is_a_picture_too() -> None:
     assert (depth_pictures(torch.full((1, 1, 2, 2), 2.5)) == 255).all()
-
-
-@pytest.mark.parametrize('colours', ['grey', 'cubehelix'])
-def test_colour_tables_grow_brighter(colours) -> None:
-    table = colour_table(colours)
-    luminance = table @ np.array([0.30, 0.59, 0.11])
-    assert table.shape == (256, 3) and table[0].tolist() == [0] * 3 and table[-1].tolist() == [255] * 3
-    assert (np.diff(luminance) > -0.7).all() and (np.diff(luminance[::8]) > 0).all()
-    with pytest.raises(ValueError, match='jet'):
-        colour_table('jet')

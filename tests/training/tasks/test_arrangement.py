@@ -14,7 +14,6 @@ from tests.training.tiny import config_of, trainer_of
 from torch_utils.distributed import World
 from torch_utils.rng import Stream
 from training.build import build
-from training.cameras.convention import from_eg3d
 from training.cameras.distributions import Gaussian, UniformBand
 from training.cameras.orbit import angles_of
 from training.cameras.rig import Rig, rig_of
@@ -36,7 +35,7 @@ def photographs(name: str, count: int = COUNT) -> tuple[Tensor, np.ndarray]:
     """(pictures, true yaws in radians)"""
     data = open_dataset(f'synthetic:{name}?poses=wide&background=white&resolution=32&count={count}&seed=5')
     image = torch.from_numpy(np.stack([data[i].image for i in range(count)])).float() / 127.5 - 1
-    cameras = from_eg3d(torch.from_numpy(np.stack([data.world.camera25(i) for i in range(count)])))
+    cameras = data.world.cameras(range(count))
     return image, angles_of(cameras)[0].double().numpy()
 
 

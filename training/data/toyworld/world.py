@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from dnnlib.errors import UsageError, did_you_mean
 from training.cameras.camera import Camera
+from training.cameras.convention import from_eg3d
 from training.data.image_set import ImageSet
 from training.data.toyworld.background import BACKGROUNDS, Background
 from training.data.toyworld.catalogue import CATALOGUE
@@ -103,6 +105,10 @@ class Toyworld:
     def camera25(self, index: int) -> np.ndarray:
         """Camera of that pose: float32 [25]."""
         return camera25(self.pose(index))
+
+    def cameras(self, indices: Iterable[int]) -> Camera:
+        """The true cameras [N] of these pictures, whatever the labels of a set say."""
+        return from_eg3d(torch.from_numpy(np.stack([self.camera25(i) for i in indices])))
 
     def image(self, index: int, resolution: int) -> np.ndarray:
         """Picture of scene `index` from its pose: uint8 [3, resolution, resolution]."""
