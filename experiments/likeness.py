@@ -1,4 +1,4 @@
-"""How well likeness alone arranges photographs (training.tasks.arrangement), where the truth is known: python -m experiments.likeness."""
+"""How well likeness alone arranges photographs (training.tasks.likeness), where the truth is known: python -m experiments.likeness."""
 
 import time
 
@@ -13,7 +13,7 @@ from training.cameras.rig import Rig
 from training.data.archive import open_dataset
 from training.data.item import from_uint8
 from training.data.toyworld.catalogue import CATALOGUE
-from training.tasks.arrangement import arranged
+from training.tasks.likeness import ring_of
 
 COLUMNS = ('class', 'median error', '90 %', 'reversed', 'the law alone', 'agree on the sense', 'seconds')
 
@@ -37,7 +37,7 @@ def main(count: int, background: str, poses: str, seed: int) -> None:
         true = angles_of(cameras)[0].double().numpy()
         start = time.monotonic()
         try:
-            found = arranged(image, Rig())
+            found = ring_of(image, Rig())
         except DataError as error:
             print(f'| {name} | {error} |' + ' |' * (len(COLUMNS) - 2))
             continue

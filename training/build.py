@@ -62,7 +62,7 @@ def build(config: TrainingConfig, world: World | None = None) -> Built:
         if photographs is not None:
             conditions.readings.begin_with(photographs.codes, photographs.classes)
             conditions = replace(conditions, arranged=photographs)
-    task = GanTask(config.gan, generator, discriminator, conditions, AugmentPipe(config.augment), AdaController(config.ada), photographs)
+    task = GanTask(config.gan, generator, discriminator, conditions, AugmentPipe(config.augment), AdaController(config.ada))
     if isinstance(conditions, ReadConditions):
         conditions = conditions.believed()
     return Built(

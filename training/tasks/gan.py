@@ -15,7 +15,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from dnnlib.errors import DataError
 from torch_utils.distributed import World
 from torch_utils.precision import autocast
 from torch_utils.rng import Stream
@@ -56,19 +55,18 @@ class GanTask:
         conditions: ConditionSource,
         augment: AugmentPipe,
         ada: AdaController,
-        arranged: ArrangedPhotographs | None = None,
     ) -> None:
         self.config = config
         self.networks = {'generator': generator, 'discriminator': discriminator}
         self.generator, self.discriminator = generator, discriminator
         self.conditions = conditions
+        self.reads = conditions if isinstance(conditions, ReadConditions) else None
+        self.arranged = None if self.reads is None else self.reads.arranged
         self.ada = ada
         self.showing = Showing(config, augment, ada, discriminator.config.see == 'dual', generator.config.render_resolution)
-        self.arranged = arranged
         self.rig = Rig() if discriminator.config.pose is None else discriminator.config.pose.rig
         self._seen_ws: list[Tensor] = []  # of this iteration's micro-batches
         self._seen_signs: list[Tensor] = []
-        self._seen_poses: list[tuple[tuple[int, ...], Tensor, Tensor | None]] = []  # rows, codes, classes
 
     def terms(self, phase: Phase, batch: Batch, moment: Moment) -> Iterator[Tensor]:
         self.generator.reach(schedules.hold_then_ramp(moment.nimg, self.config.far_hold_kimg, self.config.far_fade_kimg))
@@ -83,46 +81,16 @@ class GanTask:
         self.generator.track_w(mean_w[None], self.config.w_average_beta)
         self.ada.observe(mean_sign, images)
         moment.report('Progress/augment', self.ada.p)
-        if isinstance(self.conditions, ReadConditions):
-            self._remember_poses(images, world)
-
-    def _remember_poses(self, images: int, world: World) -> None:
-        """Into the readings, in the order of the global batch, the same on every rank."""
-        classes_known = self._seen_poses[0][2] is not None
-        noted = self._seen_poses[0][1].new_zeros(images, 4)
-        for rows, codes, classes in self._seen_poses:
-            at = slice(rows[0], rows[-1] + 1)  # a micro-batch is a run of the batch
-            noted[at, :3] = codes
-            if classes_known:
-                noted[at, 3] = classes.to(noted)
-        self._seen_poses = []
-        if world.size > 1:
-            world.all_reduce_mean_([noted])
-            noted *= world.size  # each row came from one rank and is zero on the others
-        self.conditions.readings.add(noted[:, :3], noted[:, 3].round().long() if classes_known else None)
+        if self.reads is not None:
+            self.reads.readings.finish_step(images, world)
 
     def state_dict(self) -> dict:
-        readings = self.conditions.readings.state_dict() if isinstance(self.conditions, ReadConditions) else {}
-        arranged = {name: tensor.clone() for name, tensor in self._arranged().items()}
-        return self.ada.state_dict() | {f'readings/{name}': tensor for name, tensor in readings.items()} | arranged
+        return self.ada.state_dict() | ({} if self.reads is None else self.reads.state_dict())
 
     def load_state_dict(self, state: dict) -> None:
         self.ada.load_state_dict(state)
-        if isinstance(self.conditions, ReadConditions):
-            self.conditions.readings.load_state_dict({name: state[f'readings/{name}'] for name in ('codes', 'written')})
-        found, saved = self._arranged(), {name: tensor.cpu() for name, tensor in state.items() if name.startswith('arranged/')}
-        alike = found.keys() == saved.keys() and all(found[name].shape == saved[name].shape for name in found)
-        if not alike or ('arranged/classes' in found and not torch.equal(found['arranged/classes'], saved['arranged/classes'])):
-            raise DataError('Likeness arranges other classes of these photographs than where the state was saved. Continue on the machine that began.')
-        if self.arranged is not None:  # another machine arranges them a little differently
-            self.arranged.codes.copy_(saved['arranged/codes'])
-
-    def _arranged(self) -> dict[str, Tensor]:
-        """What a state keeps of where likeness put the photographs."""
-        if self.arranged is None:
-            return {}
-        classes = {} if self.arranged.classes is None else {'arranged/classes': self.arranged.classes}
-        return {'arranged/codes': self.arranged.codes} | classes
+        if self.reads is not None:
+            self.reads.load_state_dict(state)
 
     def _generator_terms(self, batch: Batch, moment: Moment) -> Iterator[Tensor]:
         config = self.config
@@ -284,9 +252,8 @@ class GanTask:
             error = self._arranged_error(self.arranged, batch.images.device, moment)
             moment.report('Loss/D/pose_arranged', error)
             loss = loss + error * lesson
-        if isinstance(self.conditions, ReadConditions):
-            classes = batch.classes if self.generator.config.num_classes else None
-            self._seen_poses.append((moment.stream.rows, as_read(real.pose).detach(), classes))
+        if self.reads is not None:
+            self.reads.readings.note(moment.stream.rows, as_read(real.pose).detach(), batch.classes if self.generator.config.num_classes else None)
         yield loss
 
     def _arranged_error(self, arranged: ArrangedPhotographs, device: torch.device, moment: Moment) -> Tensor:

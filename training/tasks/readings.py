@@ -7,6 +7,7 @@ without that exploration readings and cameras agree on ever fewer directions. Or
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dnnlib.errors import UsageError
+from dnnlib.errors import DataError, UsageError
+from torch_utils.distributed import World
 from torch_utils.rng import Stream
 from training.cameras.camera import Camera
 from training.cameras.distributions import LawConfig
@@ -33,7 +35,7 @@ class ReadingConfig:
     jitter_deg: float = 8.0  # standard deviation of the yaw added to a reading; half as much to the pitch
     exploration: float = 0.25  # share of cameras that are drawn from the wide law for good
     warmup_kimg: float = 2.0  # readings before the first is used
-    arranged: int = 0  # photographs of each class that are arranged by likeness before training (arrangement.py); they are its first readings
+    arranged: int = 0  # photographs of each class that are arranged by likeness before training (likeness.py); they are its first readings
     sure: float = 0.5  # a class whose pictures agree on the sense of rotation less than this is left unarranged
     # Cameras of a class that likeness arranged: where its photographs are read to be, or for good where likeness put them. What is
     # read of photographs lies nearer to the front than what likeness finds, and once no likeness teaches it the law collapses to the front.
@@ -59,6 +61,7 @@ class Readings:
         self.capacity = max(config.memory // max(num_classes, 1), LEAST_MEMORY)
         self.codes = torch.zeros(max(num_classes, 1), self.capacity + 1, POSE_NUMBERS)  # the last place takes what nobody will read
         self.written = torch.zeros(max(num_classes, 1), dtype=torch.int64)
+        self._noted: list[tuple[Sequence[int], Tensor, Tensor | None]] = []  # of this step: rows, codes, classes
 
     def to(self, device: torch.device) -> 'Readings':
         """Moves the memory; returns itself."""
@@ -75,6 +78,25 @@ class Readings:
         fresh = one_hot.sum(0)[rows] - earlier <= self.capacity
         self.codes[rows, torch.where(fresh, (self.written[rows] + earlier) % self.capacity, self.capacity)] = codes.float()
         self.written += one_hot.sum(0)
+
+    def note(self, rows: Sequence[int], codes: Tensor, classes: Tensor | None) -> None:
+        """What was read of a micro-batch: codes [n, 3] and classes [n] of these rows, a run of the global batch. `finish_step` adds it."""
+        self._noted.append((rows, codes, classes))
+
+    def finish_step(self, images: int, world: World) -> None:
+        """Add what was noted of a batch of so many images, in the order of the batch, the same on every rank."""
+        classes_known = self._noted[0][2] is not None
+        noted = self._noted[0][1].new_zeros(images, POSE_NUMBERS + 1)
+        for rows, codes, classes in self._noted:
+            at = slice(rows[0], rows[-1] + 1)
+            noted[at, :POSE_NUMBERS] = codes
+            if classes_known:
+                noted[at, POSE_NUMBERS] = classes.to(noted)
+        self._noted = []
+        if world.size > 1:
+            world.all_reduce_mean_([noted])
+            noted *= world.size  # each row came from one rank and is zero on the others
+        self.add(noted[:, :POSE_NUMBERS], noted[:, POSE_NUMBERS].round().long() if classes_known else None)
 
     def begin_with(self, codes: Tensor, classes: Tensor | None) -> None:
         """Note codes that have no order in time; where a class has more than its memory holds, which ones are kept does not depend on their order."""
@@ -152,3 +174,24 @@ class ReadConditions:
             code = rig.code(yaw, pitch)
             unknown = unknown | stream.bernoulli('reading/explores', config.exploration, device=device)
         return rig.camera(torch.where((unknown & ~is_found)[:, None], anywhere, code))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The readings, and where likeness put the photographs."""
+        arranged = {f'arranged/{name}': tensor.clone() for name, tensor in self._arranged().items()}
+        return {f'readings/{name}': tensor for name, tensor in self.readings.state_dict().items()} | arranged
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Continue where `state_dict` was taken. Raises DataError where likeness has arranged other classes since."""
+        self.readings.load_state_dict({name: state[f'readings/{name}'] for name in ('codes', 'written')})
+        found, saved = self._arranged(), {name.removeprefix('arranged/'): tensor.cpu() for name, tensor in state.items() if name.startswith('arranged/')}
+        alike = found.keys() == saved.keys() and all(found[name].shape == saved[name].shape for name in found)
+        if not alike or ('classes' in found and not torch.equal(found['classes'], saved['classes'])):
+            raise DataError('Likeness arranges other classes of these photographs than where the state was saved. Continue on the machine that began.')
+        if self.arranged is not None:  # another machine arranges them a little differently
+            self.arranged.codes.copy_(saved['codes'])
+
+    def _arranged(self) -> dict[str, Tensor]:
+        """What a state keeps of the photographs that likeness arranged."""
+        if self.arranged is None:
+            return {}
+        return {'codes': self.arranged.codes} | ({} if self.arranged.classes is None else {'classes': self.arranged.classes})

@@ -20,7 +20,8 @@ from training.cameras.rig import Rig, rig_of
 from training.data.archive import open_dataset
 from training.losses.pose import yaw_error
 from training.rendering.ball import turned
-from training.tasks.arrangement import FEWEST, NEIGHBOURS, SURE, arrange, arranged, edges
+from training.tasks.arrangement import SURE, arrange
+from training.tasks.likeness import FEWEST, NEIGHBOURS, edges, ring_of
 from training.tasks.readings import ReadingConfig
 
 COUNT = 700
@@ -41,7 +42,7 @@ def photographs(name: str, count: int = COUNT) -> tuple[Tensor, np.ndarray]:
 
 @cache
 def arrangement(name: str) -> tuple[np.ndarray, float]:
-    found = arranged(photographs(name)[0], Rig())
+    found = ring_of(photographs(name)[0], Rig())
     return found.yaw_rad.double().numpy(), found.sense_share
 
 
@@ -65,14 +66,14 @@ def test_a_shuffled_answer_would_not_pass() -> None:
 def test_mirrored_photographs_have_mirrored_yaws() -> None:
     """The same ring, gone round the other way: the law of these pictures is the mirror image, and so is the answer."""
     yaw, _ = arrangement('car')
-    mirrored = arranged(photographs('car')[0].flip(3), Rig()).yaw_rad.double().numpy()
+    mirrored = ring_of(photographs('car')[0].flip(3), Rig()).yaw_rad.double().numpy()
     assert abs(np.exp(1j * (yaw + mirrored)).mean()) > 0.99
 
 
 def test_the_order_of_photographs_means_nothing() -> None:
     image, _ = photographs('boat')
     order = torch.randperm(len(image), generator=torch.Generator().manual_seed(0))
-    found = arranged(image[order], Rig()).yaw_rad.double().numpy()
+    found = ring_of(image[order], Rig()).yaw_rad.double().numpy()
     assert abs(np.exp(1j * (found - arrangement('boat')[0][order.numpy()])).mean()) > 0.99
 
 
@@ -84,17 +85,17 @@ def test_colours_mean_nothing() -> None:
 
 def test_large_pictures_are_looked_at_in_small() -> None:
     large = photographs('boat')[0].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    assert np.allclose(arranged(large, Rig()).yaw_rad, arrangement('boat')[0], atol=1e-4)
+    assert np.allclose(ring_of(large, Rig()).yaw_rad, arrangement('boat')[0], atol=1e-4)
 
 
 def test_few_photographs_and_photographs_without_sides_are_refused() -> None:
     image, _ = photographs('car')
     with pytest.raises(DataError, match='fewer than 200 photographs'):
-        arranged(image[:199], Rig())
+        ring_of(image[:199], Rig())
     half = image[:300, :, :, :16]
     symmetric = torch.cat([half, half.flip(3)], dim=3)
     with pytest.raises(DataError, match='left and right'):
-        arranged(symmetric, Rig())
+        ring_of(symmetric, Rig())
 
 
 def test_what_is_near_moves_against_a_camera_that_goes_round() -> None:
@@ -124,7 +125,7 @@ def test_classes_are_arranged_on_their_own_and_the_others_named() -> None:
 
 def test_what_is_unsure_is_said_once_for_all_classes_and_left_out_where_one_asks_for_more() -> None:
     data = open_dataset(f'synthetic:car,head,dog?poses=wide&background=white&resolution=32&count={4 * FEWEST}&seed=3')
-    shares = [arranged(torch.from_numpy(np.stack([data[int(i)].image for i in np.flatnonzero(data.classes() == number)])).float() / 127.5 - 1, Rig()).sense_share
+    shares = [ring_of(torch.from_numpy(np.stack([data[int(i)].image for i in np.flatnonzero(data.classes() == number)])).float() / 127.5 - 1, Rig()).sense_share
               for number in range(3)]  # fmt: skip
     unsure = {name for name, share in zip(data.class_names, shares, strict=True) if share < SURE}
     assert unsure and max(shares) >= SURE, 'this test needs both kinds'
@@ -180,10 +181,10 @@ def test_copies_of_one_photograph_are_no_obstacle() -> None:
     image, _ = photographs('car')
     image = image[:400]
     copies = torch.cat([image, image[:1].repeat(NEIGHBOURS + 4, 1, 1, 1), image[1:2]])
-    found, expected = arranged(copies, Rig()), arranged(image, Rig())
+    found, expected = ring_of(copies, Rig()), ring_of(image, Rig())
     torch.testing.assert_close(found.yaw_rad, torch.cat([expected.yaw_rad, expected.yaw_rad[:1].repeat(NEIGHBOURS + 4), expected.yaw_rad[1:2]]))
     with pytest.raises(DataError, match='fewer than 200'):
-        arranged(image[:10].repeat(30, 1, 1, 1), Rig())
+        ring_of(image[:10].repeat(30, 1, 1, 1), Rig())
 
 
 def test_the_lesson_fits_into_memory_and_keeps_its_codes() -> None:
