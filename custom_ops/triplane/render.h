@@ -307,7 +307,7 @@ OUTLINED void span_backward(const Call& call, const Packet& packet, Scratch& scr
     float* grad_image = grad_planes + packet.image * call.image_stride;
     int count = packet.rays * pass.each;
     bool wants_points = call.grad_origins != nullptr;
-    decode_backward(call, scratch, column, scratch.outputs + from, scratch.columns, span, grad_decoder, KEEPS_SAMPLES ? Lanes::WIDTH : 1);
+    decode_backward(call, scratch, column, scratch.outputs + from, scratch.columns, span, grad_decoder);
     for (int k = 0; k < span; k += Lanes::WIDTH) {
         Point point = samples_at(call, packet, scratch, pass, from + k).point();
         Lanes::sync();

@@ -50,7 +50,8 @@ struct Scratch {
     float* grad_sample_depth;                // [columns]
     float* grad_position;                    // [3][columns]
     float* dots;                             // [4 P][WIDTH]
-    float* grad_decoder;                     // processor only: the decoder's gradient of the latest packets, a vector of lanes for each
+    float* sample_rows;                      // processor only: [columns][widest input], the inputs of a layer with a sample per row
+    float* grad_decoder;                     // processor only: the decoder's gradient of a packet, see gradient_size
 
     int floats;  // all of it
 
@@ -92,7 +93,9 @@ struct Scratch {
             grad_sample_depth = take(memory, columns);
             grad_position = take(memory, 3 * columns);
             dots = take(memory, 4 * call.plane_count * Lanes::WIDTH);
-            grad_decoder = KEEPS_SAMPLES ? take(memory, decoder_size(call) * Lanes::WIDTH) : nullptr;
+            int widest_input = widest > call.channels ? widest : call.channels;
+            sample_rows = KEEPS_SAMPLES ? take(memory, columns * round_up(widest_input, Lanes::WIDTH)) : nullptr;
+            grad_decoder = KEEPS_SAMPLES ? take(memory, gradient_size(call)) : nullptr;
         }
     }
 
@@ -100,6 +103,19 @@ struct Scratch {
         int size = 0;
         for (int layer = 0; layer < call.layers; layer++) {
             size += (call.widths[layer] + 1) * call.widths[layer + 1];
+        }
+        return size;
+    }
+
+    // Of a layer in the gradient that packets are added to: a processor has rows of whole vectors, and lanes of a bias.
+    static INLINE int gradient_size(int in, int out) {
+        return KEEPS_SAMPLES ? out * (round_up(in, Lanes::WIDTH) + Lanes::WIDTH) : (in + 1) * out;
+    }
+
+    static INLINE int gradient_size(const Call& call) {
+        int size = 0;
+        for (int layer = 0; layer < call.layers; layer++) {
+            size += gradient_size(call.widths[layer], call.widths[layer + 1]);
         }
         return size;
     }
