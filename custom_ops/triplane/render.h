@@ -93,9 +93,10 @@ template <class Texel>
 OUTLINED void look_up(const Call& call, const Packet& packet, Scratch& scratch, Pass pass, int from, int samples, int column) {
     const Texel* image = (const Texel*)call.planes + packet.image * call.image_stride;
     for (int k = 0; k < samples; k += Lanes::WIDTH) {
+        Taps taps = scratch.taps_at(call, column + k);
         Lanes::sync();
-        find_taps(call, samples_at(call, packet, scratch, pass, from + k).point(), scratch);
-        gather_features(call, image, scratch, scratch.features + column + k, scratch.hidden_columns);
+        find_taps(call, samples_at(call, packet, scratch, pass, from + k).point(), taps);
+        gather_features(call, image, taps, scratch, scratch.features + column + k, scratch.hidden_columns);
     }
     Lanes::sync();
 }
@@ -315,13 +316,11 @@ OUTLINED void span_backward(const Call& call, const Packet& packet, Scratch& scr
     bool wants_points = call.grad_origins != nullptr;
     decode_backward(call, scratch, column, scratch.outputs + from, scratch.columns, span, grad_decoder);
     for (int k = 0; k < span; k += Lanes::WIDTH) {
-        Point point = samples_at(call, packet, scratch, pass, from + k).point();
-        Lanes::sync();
-        find_taps(call, point, scratch);
-        scatter_gradients(call, image, grad_image, scratch, scratch.grad_features + column + k, scratch.hidden_columns, count - from - k,
-                          wants_points);
+        scatter_gradients(call, image, grad_image, scratch.taps_at(call, column + k), scratch, scratch.grad_features + column + k,
+                          scratch.hidden_columns, count - from - k, wants_points);
         if (wants_points) {
             Lanes::sync();
+            Point point = samples_at(call, packet, scratch, pass, from + k).point();
             Point grad = gradient_of_point(call, point, scratch);
             if (has_priors(call)) {
                 F distance = distance_from_centre(point), none = Lanes::all(0.0f);
