@@ -99,6 +99,20 @@ struct Lanes {
         }
         return x;
     }
+    // p[begin], p[begin + 1], ...; what would lie before p[0] or behind p[last] is that one.
+    static INLINE F clamped_load(const float* p, int begin, int last) {
+        if (begin >= 0 && begin + WIDTH <= last + 1) {
+            return load(p + begin);
+        }
+        I at = min(all(last), max(all(0), index() + begin));
+#if !defined(__clang__)
+        if (WIDTH <= last + 1) {  // whole vectors exist, and one of them holds all that is asked for
+            int base = begin < 0 ? 0 : last + 1 - WIDTH;
+            return __builtin_shuffle(load(p + base), at - base);
+        }
+#endif
+        return gather(p, at);
+    }
     template <class T, class Vector>
     static INLINE void scatter_first(T* p, I at, Vector x, int count) {
         for (int lane = 0; lane < (count < WIDTH ? count : WIDTH); lane++) {
@@ -171,6 +185,7 @@ struct Lanes {
 
     static DEVICE_ONLY F gather(const float* p, I at) { return p[at]; }
     static DEVICE_ONLY I gather(const int32_t* p, I at) { return p[at]; }
+    static DEVICE_ONLY F clamped_load(const float* p, int begin, int last) { return p[min(last, max(0, begin + lane()))]; }
     template <class T>
     static DEVICE_ONLY void scatter_first(T* p, I at, T x, int count) {
         if (lane() < count) {

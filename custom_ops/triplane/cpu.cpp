@@ -36,16 +36,32 @@ __attribute__((noinline)) void forward_packets(const Call given, Job job, int64_
     }
 }
 
-// Lanes of the decoder's gradient are short sums in float; they are added up in double.
-void collect(float* lanes, double* sums, int size) {
+// The decoder's gradient is summed in float over the samples of a packet, and in double over all packets.
+void collect(float* grad, double* sums, int size) {
     for (int i = 0; i < size; i++) {
-        double total = 0;
-        for (int lane = 0; lane < Lanes::WIDTH; lane++) {
-            total += lanes[i * Lanes::WIDTH + lane];
-        }
-        sums[i] += total;
+        sums[i] += grad[i];
+        grad[i] = 0.0f;
     }
-    memset(lanes, 0, sizeof(float) * size * Lanes::WIDTH);
+}
+
+// From the layout of Scratch::grad_decoder to that of the decoder.
+void unpack(const Call& call, const double* sums, float* decoder) {
+    for (int layer = 0; layer < call.layers; layer++) {
+        int in = call.widths[layer], out = call.widths[layer + 1], pitch = round_up(in, Lanes::WIDTH);
+        const double* bias_lanes = sums + out * pitch;
+        for (int o = 0; o < out; o++) {
+            for (int k = 0; k < in; k++) {
+                decoder[k * out + o] = float(sums[o * pitch + k]);
+            }
+            double bias = 0;
+            for (int lane = 0; lane < Lanes::WIDTH; lane++) {
+                bias += bias_lanes[o * Lanes::WIDTH + lane];
+            }
+            decoder[in * out + o] = float(bias);
+        }
+        sums += Scratch::gradient_size(in, out);
+        decoder += (in + 1) * out;
+    }
 }
 
 template <class Texel>
@@ -53,7 +69,7 @@ __attribute__((noinline)) void backward_packets(const Call given, Job job, int64
     const Call call = given;
     Memory memory(Scratch(call, nullptr, true).floats);
     Scratch scratch(call, memory.at, true);
-    int size = Scratch::decoder_size(call);
+    int size = Scratch::gradient_size(call);
     std::vector<double> sums(size);
     float* grad_planes = call.grad_planes + thread * call.grad_planes_size;
     for (int64_t i = first; i < last; i++) {
@@ -63,14 +79,9 @@ __attribute__((noinline)) void backward_packets(const Call given, Job job, int64
         } else {
             query_packet_backward<Texel>(call, packet, scratch, grad_planes, scratch.grad_decoder);
         }
-        if ((i - first) % 64 == 63) {
-            collect(scratch.grad_decoder, sums.data(), size);
-        }
+        collect(scratch.grad_decoder, sums.data(), size);
     }
-    collect(scratch.grad_decoder, sums.data(), size);
-    for (int i = 0; i < size; i++) {
-        call.grad_decoder[thread * size + i] = float(sums[i]);
-    }
+    unpack(call, sums.data(), call.grad_decoder + thread * Scratch::decoder_size(call));
 }
 
 void forward(const Call& call, Job job, int threads) {

@@ -3,6 +3,7 @@
 
 #include "functions.h"
 #include "scratch.h"
+#include "transpose.h"
 
 namespace triplane {
 
@@ -162,7 +163,8 @@ OUTLINED void multiply_by_derivative(float* gradient, const float* y, int stride
 #if UNPOSED_GPU
 
 // Each lane takes some of the outputs and sums over the samples of the warp.
-OUTLINED void add_gradient_of_layer(const Matrix& matrix, float* grad, const float* x, int x_stride, const float* grad_y, int y_stride, int) {
+OUTLINED void add_gradient_of_layer(const Matrix& matrix, float* grad, const float* x, int x_stride, const float* grad_y, int y_stride, int,
+                                    float*) {
     for (int i = Lanes::lane(); i < (matrix.in + 1) * matrix.out; i += Lanes::WIDTH) {
         int k = i / matrix.out, o = i % matrix.out;
         float sum = 0;
@@ -177,64 +179,64 @@ OUTLINED void add_gradient_of_layer(const Matrix& matrix, float* grad, const flo
 
 #else
 
-template <int INPUTS, int OUTPUTS>
-INLINE void add_outer_tile(const Matrix& matrix, float* grad, int k, int o, const float* x, int x_stride, const float* grad_y, int y_stride,
-                           int samples) {
-    F sum[INPUTS][OUTPUTS];
-    UNROLL for (int i = 0; i < INPUTS; i++) {
-        UNROLL for (int j = 0; j < OUTPUTS; j++) {
-            sum[i][j] = Lanes::all(0.0f);
+// sums[o][k] += sum over the samples of grad_y[o][s] x[s][k], for OUTPUTS rows and VECTORS of inputs.
+template <int OUTPUTS, int VECTORS>
+INLINE void add_outer_tile(const float* grad_y, int y_stride, const float* x, float* sums, int pitch, int samples) {
+    F sum[OUTPUTS][VECTORS];
+    UNROLL for (int i = 0; i < OUTPUTS; i++) {
+        UNROLL for (int v = 0; v < VECTORS; v++) {
+            sum[i][v] = Lanes::load(sums + i * pitch + v * Lanes::WIDTH);
         }
     }
-    for (int s = 0; s < samples; s += Lanes::WIDTH) {
-        F in[INPUTS];
-        UNROLL for (int i = 0; i < INPUTS; i++) {
-            in[i] = Lanes::load(x + (k + i) * x_stride + s);
+    for (int s = 0; s < samples; s++) {
+        F in[VECTORS];
+        UNROLL for (int v = 0; v < VECTORS; v++) {
+            in[v] = Lanes::load(x + s * pitch + v * Lanes::WIDTH);
         }
-        UNROLL for (int j = 0; j < OUTPUTS; j++) {
-            F g = Lanes::load(grad_y + (o + j) * y_stride + s);
-            UNROLL for (int i = 0; i < INPUTS; i++) {
-                sum[i][j] += in[i] * g;
+        UNROLL for (int i = 0; i < OUTPUTS; i++) {
+            F g = Lanes::all(grad_y[i * y_stride + s]);
+            UNROLL for (int v = 0; v < VECTORS; v++) {
+                sum[i][v] += g * in[v];
             }
         }
     }
-    UNROLL for (int i = 0; i < INPUTS; i++) {
-        UNROLL for (int j = 0; j < OUTPUTS; j++) {
-            float* to = grad + ((k + i) * matrix.out + o + j) * Lanes::WIDTH;
-            Lanes::store(to, Lanes::load(to) + sum[i][j]);
+    UNROLL for (int i = 0; i < OUTPUTS; i++) {
+        UNROLL for (int v = 0; v < VECTORS; v++) {
+            Lanes::store(sums + i * pitch + v * Lanes::WIDTH, sum[i][v]);
         }
     }
 }
 
-template <int INPUTS>
-INLINE void add_outer_rows(const Matrix& matrix, float* grad, int k, const float* x, int x_stride, const float* grad_y, int y_stride,
-                           int samples) {
+template <int VECTORS>
+INLINE void add_outer_columns(const float* grad_y, int y_stride, const float* x, float* sums, int pitch, int outputs, int samples) {
     int o = 0;
-    for (; o + 4 <= matrix.out; o += 4) {
-        add_outer_tile<INPUTS, 4>(matrix, grad, k, o, x, x_stride, grad_y, y_stride, samples);
+    for (; o + TILE_OUTPUTS <= outputs; o += TILE_OUTPUTS) {
+        add_outer_tile<TILE_OUTPUTS, VECTORS>(grad_y + o * y_stride, y_stride, x, sums + o * pitch, pitch, samples);
     }
-    for (; o < matrix.out; o++) {
-        add_outer_tile<INPUTS, 1>(matrix, grad, k, o, x, x_stride, grad_y, y_stride, samples);
+    for (; o < outputs; o++) {
+        add_outer_tile<1, VECTORS>(grad_y + o * y_stride, y_stride, x, sums + o * pitch, pitch, samples);
     }
 }
 
-// grad: a vector of lanes for every weight and bias; the lanes are summed when many packets have been added.
+// Lanes are inputs, so the sums of a whole packet are a small matrix in the cache. grad: a row of inputs, rounded up to whole vectors, for every
+// output; then a vector of lanes for every bias.
 OUTLINED void add_gradient_of_layer(const Matrix& matrix, float* grad, const float* x, int x_stride, const float* grad_y, int y_stride,
-                                    int samples) {
-    int k = 0;
-    for (; k + 3 <= matrix.in; k += 3) {
-        add_outer_rows<3>(matrix, grad, k, x, x_stride, grad_y, y_stride, samples);
+                                    int samples, float* sample_rows) {
+    int pitch = round_up(matrix.in, Lanes::WIDTH), k = 0;
+    transpose_block(x, x_stride, sample_rows, pitch, matrix.in, samples);
+    for (; k + 2 * Lanes::WIDTH <= pitch; k += 2 * Lanes::WIDTH) {
+        add_outer_columns<2>(grad_y, y_stride, sample_rows + k, grad + k, pitch, matrix.out, samples);
     }
-    for (; k < matrix.in; k++) {
-        add_outer_rows<1>(matrix, grad, k, x, x_stride, grad_y, y_stride, samples);
+    for (; k < pitch; k += Lanes::WIDTH) {
+        add_outer_columns<1>(grad_y, y_stride, sample_rows + k, grad + k, pitch, matrix.out, samples);
     }
     for (int o = 0; o < matrix.out; o++) {
-        F sum = Lanes::all(0.0f);
+        float* to = grad + matrix.out * pitch + o * Lanes::WIDTH;
+        F sum = Lanes::load(to);
         for (int s = 0; s < samples; s += Lanes::WIDTH) {
             sum += Lanes::load(grad_y + o * y_stride + s);
         }
-        float* to = grad + (matrix.in * matrix.out + o) * Lanes::WIDTH;
-        Lanes::store(to, Lanes::load(to) + sum);
+        Lanes::store(to, sum);
     }
 }
 
@@ -242,9 +244,9 @@ OUTLINED void add_gradient_of_layer(const Matrix& matrix, float* grad, const flo
 
 // From the gradient of the outputs to that of the features (scratch.grad_features); the decoder's own is added to `grad_decoder`.
 OUTLINED void decode_backward(const Call& call, const Scratch& scratch, int column, const float* grad_outputs, int stride, int samples,
-                              float* grad_decoder, int grad_lanes) {
+                              float* grad_decoder) {
     const float* transposed = call.decoder_transposed;
-    int at = Scratch::decoder_size(call);
+    int at = Scratch::gradient_size(call);
     int transposed_at = 0;
     for (int layer = 0; layer < call.layers; layer++) {
         transposed_at += call.widths[layer] * call.widths[layer + 1];
@@ -254,10 +256,10 @@ OUTLINED void decode_backward(const Call& call, const Scratch& scratch, int colu
     float *grad_x = scratch.grad_hidden + column, *other = scratch.grad_hidden_other + column;
     for (int layer = call.layers - 1; layer >= 0; layer--) {
         Matrix matrix = layer_of(call, layer);
-        at -= (matrix.in + 1) * matrix.out;
+        at -= Scratch::gradient_size(matrix.in, matrix.out);
         transposed_at -= matrix.in * matrix.out;
         const float* x = input_of(scratch, layer) + column;
-        add_gradient_of_layer(matrix, grad_decoder + at * grad_lanes, x, scratch.hidden_columns, grad_y, y_stride, samples);
+        add_gradient_of_layer(matrix, grad_decoder + at, x, scratch.hidden_columns, grad_y, y_stride, samples, scratch.sample_rows);
         if (layer == 0) {
             grad_x = scratch.grad_features + column;
         }

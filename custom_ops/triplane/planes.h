@@ -3,6 +3,7 @@
 
 #include "number_formats.h"
 #include "scratch.h"
+#include "transpose.h"
 
 namespace triplane {
 
@@ -50,15 +51,15 @@ INLINE Place place_on_plane(const Call& call, int plane, Point p) {
 }
 
 // Four taps per plane for each lane: offsets from the image's first element, and weights that contain the mean over the planes.
-OUTLINED void find_taps(const Call& call, Point p, Scratch& scratch) {
+OUTLINED void find_taps(const Call& call, Point p, Taps taps) {
     float share = 1.0f / call.plane_count;
     for (int plane = 0; plane < call.plane_count; plane++) {
         Place at = place_on_plane(call, plane, p);
         I column0 = at.u0 * (int32_t)call.pixel_stride, column1 = at.u1 * (int32_t)call.pixel_stride;
         I row0 = at.v0 * (int32_t)call.row_stride + (int32_t)(plane * call.plane_stride);
         I row1 = at.v1 * (int32_t)call.row_stride + (int32_t)(plane * call.plane_stride);
-        float* weight = scratch.tap_weights + 4 * plane * Lanes::WIDTH;
-        int32_t* offset = scratch.tap_offsets + 4 * plane * Lanes::WIDTH;
+        float* weight = taps.weights + 4 * plane * Lanes::WIDTH;
+        int32_t* offset = taps.offsets + 4 * plane * Lanes::WIDTH;
         F v0 = at.weight_v0() * share, v1 = at.weight_v1() * share;
         Lanes::store(weight + 0 * Lanes::WIDTH, at.weight_u0() * v0);
         Lanes::store(weight + 1 * Lanes::WIDTH, at.weight_u1() * v0);
@@ -97,11 +98,11 @@ OUTLINED Point gradient_of_point(const Call& call, Point p, const Scratch& scrat
 
 // A lane gathers the features of its own sample. rows [C][stride], this group's column first.
 template <class Texel>
-OUTLINED void gather_features(const Call& call, const Texel* image, const Scratch& scratch, float* rows, int stride) {
+OUTLINED void gather_features(const Call& call, const Texel* image, Taps taps, const Scratch&, float* rows, int stride) {
     for (int c = 0; c < call.channels; c++) {
         float sum = 0;
         for (int tap = 0; tap < 4 * call.plane_count; tap++) {
-            sum += Lanes::load(scratch.tap_weights + tap * Lanes::WIDTH) * load(image + Lanes::load(scratch.tap_offsets + tap * Lanes::WIDTH) + c);
+            sum += Lanes::load(taps.weights + tap * Lanes::WIDTH) * load(image + Lanes::load(taps.offsets + tap * Lanes::WIDTH) + c);
         }
         Lanes::store(rows + c * stride, sum);
     }
@@ -109,12 +110,12 @@ OUTLINED void gather_features(const Call& call, const Texel* image, const Scratc
 
 // The way back: into the planes' gradient, and the dot products for the points'.
 template <class Texel>
-OUTLINED void scatter_gradients(const Call& call, const Texel* image, float* grad_image, Scratch& scratch, const float* rows, int stride,
-                                int count, bool wants_dots) {
+OUTLINED void scatter_gradients(const Call& call, const Texel* image, float* grad_image, Taps taps, Scratch& scratch, const float* rows,
+                                int stride, int count, bool wants_dots) {
     bool active = Lanes::lane() < count;
     for (int tap = 0; tap < 4 * call.plane_count; tap++) {
-        float weight = Lanes::load(scratch.tap_weights + tap * Lanes::WIDTH), dot = 0;
-        int32_t offset = Lanes::load(scratch.tap_offsets + tap * Lanes::WIDTH);
+        float weight = Lanes::load(taps.weights + tap * Lanes::WIDTH), dot = 0;
+        int32_t offset = Lanes::load(taps.offsets + tap * Lanes::WIDTH);
         for (int c = 0; c < call.channels; c++) {
             float gradient = Lanes::load(rows + c * stride);
             if (active && weight != 0.0f) {
@@ -132,88 +133,15 @@ OUTLINED void scatter_gradients(const Call& call, const Texel* image, float* gra
 
 #else
 
-// Eight channels of a texel: half a cache line or less, whatever the width of the lanes.
-typedef float Eight __attribute__((vector_size(32)));
-typedef float UnalignedEight __attribute__((vector_size(32), aligned(4), may_alias));
-
-INLINE Eight load_eight(const float* p) {
-    return *(const UnalignedEight*)p;
-}
-
-INLINE Eight load_eight(const BFloat16* p) {
-    typedef uint16_t Halves __attribute__((vector_size(16), aligned(2), may_alias));
-    typedef uint32_t Words __attribute__((vector_size(32)));
-    return (Eight)(__builtin_convertvector(*(const Halves*)p, Words) << 16);
-}
-
-INLINE void store_eight(float* p, Eight x) {
-    *(UnalignedEight*)p = x;
-}
-
-#if defined(__clang__)
-#define SHUFFLE_EIGHT(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define SHUFFLE_EIGHT(a, b, ...) __builtin_shuffle(a, b, (EightPlaces){__VA_ARGS__})  // g++ knows the other one from version 12 on
-#endif
-
-// Eight rows of eight become eight columns.
-INLINE void transpose_eight(Eight (&x)[8]) {
-    typedef int32_t EightPlaces __attribute__((vector_size(32)));
-    Eight pairs[8], quads[8];
-    UNROLL for (int i = 0; i < 4; i++) {
-        pairs[2 * i] = SHUFFLE_EIGHT(x[2 * i], x[2 * i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
-        pairs[2 * i + 1] = SHUFFLE_EIGHT(x[2 * i], x[2 * i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
-    }
-    UNROLL for (int i = 0; i < 4; i++) {
-        int a = i / 2 * 4 + i % 2;
-        quads[a] = SHUFFLE_EIGHT(pairs[a], pairs[a + 2], 0, 1, 8, 9, 4, 5, 12, 13);
-        quads[a + 2] = SHUFFLE_EIGHT(pairs[a], pairs[a + 2], 2, 3, 10, 11, 6, 7, 14, 15);
-    }
-    UNROLL for (int i = 0; i < 4; i++) {
-        x[i] = SHUFFLE_EIGHT(quads[i], quads[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-        x[i + 4] = SHUFFLE_EIGHT(quads[i], quads[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-    }
-}
-
-#undef SHUFFLE_EIGHT
-
-// from[i][k] -> to[k][i]: a sample per row and a channel per column, or the other way round.
-INLINE void transpose_block(const float* from, int from_pitch, float* to, int to_pitch, int rows, int columns) {
-    int i = 0;
-    for (; i + 8 <= rows; i += 8) {
-        int k = 0;
-        for (; k + 8 <= columns; k += 8) {
-            Eight block[8];
-            UNROLL for (int j = 0; j < 8; j++) {
-                block[j] = load_eight(from + (i + j) * from_pitch + k);
-            }
-            transpose_eight(block);
-            UNROLL for (int j = 0; j < 8; j++) {
-                store_eight(to + (k + j) * to_pitch + i, block[j]);
-            }
-        }
-        for (; k < columns; k++) {
-            for (int j = i; j < i + 8; j++) {
-                to[k * to_pitch + j] = from[j * from_pitch + k];
-            }
-        }
-    }
-    for (; i < rows; i++) {
-        for (int k = 0; k < columns; k++) {
-            to[k * to_pitch + i] = from[i * from_pitch + k];
-        }
-    }
-}
-
 constexpr int64_t CACHE_BYTES = 1 << 19;  // what a core has for itself on today's processors; planes below it need no prefetching
 
 // Texels of one sample, asked for while the sample before is computed, where the planes are too large for the cache.
 template <class Texel>
-INLINE void prefetch_texels(const Call& call, const Texel* image, const Scratch& scratch, int lane) {
+INLINE void prefetch_texels(const Call& call, const Texel* image, Taps taps, int lane) {
     int64_t bytes = int64_t(call.plane_count) * call.height * call.width * call.channels * sizeof(Texel);
     if (lane < Lanes::WIDTH && bytes > CACHE_BYTES) {
         for (int tap = 0; tap < 4 * call.plane_count; tap++) {
-            const char* texel = (const char*)(image + scratch.tap_offsets[tap * Lanes::WIDTH + lane]);
+            const char* texel = (const char*)(image + taps.offsets[tap * Lanes::WIDTH + lane]);
             for (int line = 0; line < call.channels * (int)sizeof(Texel); line += 64) {
                 __builtin_prefetch(texel + line);
             }
@@ -222,11 +150,11 @@ INLINE void prefetch_texels(const Call& call, const Texel* image, const Scratch&
 }
 
 template <int CHUNKS, class Texel>
-INLINE void gather_chunks(const Call& call, const Texel* image, const Scratch& scratch, int lane, int c, float* to) {
+INLINE void gather_chunks(const Call& call, const Texel* image, Taps taps, int lane, int c, float* to) {
     Eight sum[CHUNKS] = {};
     for (int tap = 0; tap < 4 * call.plane_count; tap++) {
-        float weight = scratch.tap_weights[tap * Lanes::WIDTH + lane];
-        const Texel* texel = image + scratch.tap_offsets[tap * Lanes::WIDTH + lane] + c;
+        float weight = taps.weights[tap * Lanes::WIDTH + lane];
+        const Texel* texel = image + taps.offsets[tap * Lanes::WIDTH + lane] + c;
         UNROLL for (int i = 0; i < CHUNKS; i++) {
             sum[i] += weight * load_eight(texel + 8 * i);
         }
@@ -238,22 +166,22 @@ INLINE void gather_chunks(const Call& call, const Texel* image, const Scratch& s
 
 // The features of a group of samples, one sample after the other with its channels in vectors. rows [C][stride], this group's column first.
 template <class Texel>
-OUTLINED void gather_features(const Call& call, const Texel* image, const Scratch& scratch, float* rows, int stride) {
+OUTLINED void gather_features(const Call& call, const Texel* image, Taps taps, const Scratch& scratch, float* rows, int stride) {
     int channels = call.channels, pitch = round_up(channels, 8);
     for (int lane = 0; lane < Lanes::WIDTH; lane++) {
-        prefetch_texels(call, image, scratch, lane + 1);
+        prefetch_texels(call, image, taps, lane + 1);
         float* to = scratch.texels + lane * pitch;
         int c = 0;
         for (; c + 32 <= channels; c += 32) {
-            gather_chunks<4>(call, image, scratch, lane, c, to + c);
+            gather_chunks<4>(call, image, taps, lane, c, to + c);
         }
         for (; c + 8 <= channels; c += 8) {
-            gather_chunks<1>(call, image, scratch, lane, c, to + c);
+            gather_chunks<1>(call, image, taps, lane, c, to + c);
         }
         for (; c < channels; c++) {
             float sum = 0;
             for (int tap = 0; tap < 4 * call.plane_count; tap++) {
-                sum += scratch.tap_weights[tap * Lanes::WIDTH + lane] * load(image + scratch.tap_offsets[tap * Lanes::WIDTH + lane] + c);
+                sum += taps.weights[tap * Lanes::WIDTH + lane] * load(image + taps.offsets[tap * Lanes::WIDTH + lane] + c);
             }
             to[c] = sum;
         }
@@ -261,43 +189,67 @@ OUTLINED void gather_features(const Call& call, const Texel* image, const Scratc
     transpose_block(scratch.texels, pitch, rows, stride, Lanes::WIDTH, channels);
 }
 
+template <class Texel>
+INLINE float dot_product(const float* gradient, const Texel* texel, int channels) {
+    Eight sums = {};
+    float dot = 0;
+    int c = 0;
+    for (; c + 8 <= channels; c += 8) {
+        sums += load_eight(gradient + c) * load_eight(texel + c);
+    }
+    for (; c < channels; c++) {
+        dot += gradient[c] * load(texel + c);
+    }
+    for (int i = 0; i < 8; i++) {
+        dot += sums[i];
+    }
+    return dot;
+}
+
+template <int CHUNKS>
+INLINE void scatter_chunks(const Call& call, float* grad_image, Taps taps, int lane, int c, const float* from) {
+    Eight gradient[CHUNKS];
+    UNROLL for (int i = 0; i < CHUNKS; i++) {
+        gradient[i] = load_eight(from + 8 * i);
+    }
+    for (int tap = 0; tap < 4 * call.plane_count; tap++) {
+        float weight = taps.weights[tap * Lanes::WIDTH + lane];
+        float* texel = grad_image + taps.offsets[tap * Lanes::WIDTH + lane] + c;
+        if (weight != 0.0f) {
+            UNROLL for (int i = 0; i < CHUNKS; i++) {
+                store_eight(texel + 8 * i, load_eight(texel + 8 * i) + weight * gradient[i]);
+            }
+        }
+    }
+}
+
 // The way back: into the planes' gradient, and the dot products for the points'.
 template <class Texel>
-OUTLINED void scatter_gradients(const Call& call, const Texel* image, float* grad_image, Scratch& scratch, const float* rows, int stride,
-                                int count, bool wants_dots) {
+OUTLINED void scatter_gradients(const Call& call, const Texel* image, float* grad_image, Taps taps, Scratch& scratch, const float* rows,
+                                int stride, int count, bool wants_dots) {
     int channels = call.channels, pitch = round_up(channels, 8);
     transpose_block(rows, stride, scratch.texels, pitch, channels, Lanes::WIDTH);
     for (int lane = 0; lane < (count < Lanes::WIDTH ? count : Lanes::WIDTH); lane++) {
         const float* gradient = scratch.texels + lane * pitch;
-        prefetch_texels(call, grad_image, scratch, lane + 1);
-        for (int tap = 0; tap < 4 * call.plane_count; tap++) {
-            float weight = scratch.tap_weights[tap * Lanes::WIDTH + lane];
-            int32_t offset = scratch.tap_offsets[tap * Lanes::WIDTH + lane];
-            if (weight != 0.0f) {
-                float* to = grad_image + offset;
-                int c = 0;
-                for (; c + 8 <= channels; c += 8) {
-                    store_eight(to + c, load_eight(to + c) + weight * load_eight(gradient + c));
-                }
-                for (; c < channels; c++) {
-                    to[c] += weight * gradient[c];
+        prefetch_texels(call, grad_image, taps, lane + 1);
+        int c = 0;
+        for (; c + 32 <= channels; c += 32) {
+            scatter_chunks<4>(call, grad_image, taps, lane, c, gradient + c);
+        }
+        for (; c + 8 <= channels; c += 8) {
+            scatter_chunks<1>(call, grad_image, taps, lane, c, gradient + c);
+        }
+        for (; c < channels; c++) {
+            for (int tap = 0; tap < 4 * call.plane_count; tap++) {
+                float weight = taps.weights[tap * Lanes::WIDTH + lane];
+                if (weight != 0.0f) {
+                    grad_image[taps.offsets[tap * Lanes::WIDTH + lane] + c] += weight * gradient[c];
                 }
             }
-            if (wants_dots) {
-                Eight sums = {};
-                float dot = 0;
-                int c = 0;
-                for (; c + 8 <= channels; c += 8) {
-                    sums += load_eight(gradient + c) * load_eight(image + offset + c);
-                }
-                for (; c < channels; c++) {
-                    dot += gradient[c] * load(image + offset + c);
-                }
-                for (int i = 0; i < 8; i++) {
-                    dot += sums[i];
-                }
-                scratch.dots[tap * Lanes::WIDTH + lane] = dot;
-            }
+        }
+        for (int tap = 0; wants_dots && tap < 4 * call.plane_count; tap++) {
+            const Texel* texel = image + taps.offsets[tap * Lanes::WIDTH + lane];
+            scratch.dots[tap * Lanes::WIDTH + lane] = dot_product(gradient, texel, channels);
         }
     }
 }

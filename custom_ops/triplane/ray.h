@@ -20,7 +20,7 @@ struct Ray {
     float near, far;
 };
 
-INLINE F clamped_load(const float* p, I at, int last) {
+INLINE F clamped_gather(const float* p, I at, int last) {
     return Lanes::gather(p, Lanes::min(Lanes::all(last), Lanes::max(Lanes::all(0), at)));
 }
 
@@ -28,7 +28,7 @@ INLINE F clamped_load(const float* p, I at, int last) {
 INLINE F coarse_fraction(const Call& call, int64_t ray, int i) {
     F u = Lanes::all(0.5f);
     if (call.u_coarse) {
-        u = clamped_load(call.u_coarse + ray * call.coarse, Lanes::index() + i, call.coarse - 1);
+        u = Lanes::clamped_load(call.u_coarse + ray * call.coarse, i, call.coarse - 1);
     }
     return (Lanes::to_float(Lanes::index() + i) + u) / float(call.released ? call.coarse - 1 : call.coarse);
 }
@@ -43,17 +43,17 @@ OUTLINED void march(const Call& call, Scratch& scratch, Ray ray, int samples) {
     float near = call.released ? scratch.t[0] : ray.near, far = call.released ? scratch.t[samples - 1] : ray.far;
     for (int k = 0; k <= segments; k += Lanes::WIDTH) {
         I i = Lanes::index() + k;
-        F before = clamped_load(scratch.t, i - 1, samples - 1);
-        F edge = call.cells ? (before + clamped_load(scratch.t, i, samples - 1)) * 0.5f : before;
+        F before = Lanes::clamped_load(scratch.t, k - 1, samples - 1);
+        F edge = call.cells ? (before + Lanes::clamped_load(scratch.t, k, samples - 1)) * 0.5f : before;
         edge = Lanes::select(i == Lanes::all(0), Lanes::all(near), Lanes::select(i == Lanes::all(segments), Lanes::all(far), edge));
         Lanes::store(scratch.edges + k, edge);
         // The raw density of a segment: of its sample, or the mean of the samples at its ends.
-        F raw = clamped_load(scratch.raw, i, samples - 1);
-        Lanes::store(scratch.segment_raw + k, call.cells ? raw : (clamped_load(scratch.raw, i - 1, samples - 1) + raw) * 0.5f);
+        F raw = Lanes::clamped_load(scratch.raw, k, samples - 1);
+        Lanes::store(scratch.segment_raw + k, call.cells ? raw : (Lanes::clamped_load(scratch.raw, k - 1, samples - 1) + raw) * 0.5f);
     }
     Lanes::sync();
     for (int k = 0; k < segments; k += Lanes::WIDTH) {
-        F length = clamped_load(scratch.edges, Lanes::index() + (k + 1), segments) - Lanes::load(scratch.edges + k);
+        F length = Lanes::clamped_load(scratch.edges, k + 1, segments) - Lanes::load(scratch.edges + k);
         F density = functions::softplus(Lanes::load(scratch.segment_raw + k) - call.density_shift) * call.density_scale;
         Lanes::store(scratch.ray_a + k, density * length);
     }
@@ -65,20 +65,22 @@ OUTLINED void march(const Call& call, Scratch& scratch, Ray ray, int samples) {
     Lanes::sync();
 }
 
-// How much light stops in segment k of `segments`: lanes k, k + 1, ...
-INLINE F segment_weight(const Scratch& scratch, I k, int segments) {
-    F before = clamped_load(scratch.accumulated, k - 1, segments - 1);
-    return clamped_load(scratch.accumulated, k, segments - 1) - Lanes::select(k > Lanes::all(0), before, Lanes::all(0.0f));
+// How much light stops in segments k, k + 1, ... of `segments`.
+INLINE F segment_weight(const Scratch& scratch, int k, int segments) {
+    F before = Lanes::clamped_load(scratch.accumulated, k - 1, segments - 1);
+    return Lanes::load(scratch.accumulated + k) - Lanes::select(Lanes::index() + k > Lanes::all(0), before, Lanes::all(0.0f));
 }
 
-// How much of sample i the ray sees: what stops in its cell, or between the middles (in accumulated opacity) of the segments around it.
-INLINE F share_of_sample(const Call& call, const Scratch& scratch, I i, int samples) {
+// How much of samples k, k + 1, ... the ray sees: what stops in their cells, or between the middles (in accumulated opacity) of the segments
+// around them.
+INLINE F share_of_sample(const Call& call, const Scratch& scratch, int k, int samples) {
     int segments = segments_of(call, samples);
     if (call.cells) {
-        return segment_weight(scratch, i, segments);
+        return segment_weight(scratch, k, segments);
     }
-    F here = clamped_load(scratch.accumulated, i, segments - 1), after = clamped_load(scratch.accumulated, i + 1, segments - 1);
-    F before = clamped_load(scratch.accumulated, i - 1, segments - 1);
+    I i = Lanes::index() + k;
+    F here = Lanes::load(scratch.accumulated + k), after = Lanes::clamped_load(scratch.accumulated, k + 1, segments - 1);
+    F before = Lanes::clamped_load(scratch.accumulated, k - 1, segments - 1);
     F end = Lanes::select(i == Lanes::all(samples - 1), after, (here + after) * 0.5f);
     return end - Lanes::select(i > Lanes::all(0), (before + here) * 0.5f, Lanes::all(0.0f));
 }
@@ -87,15 +89,22 @@ INLINE F share_of_sample(const Call& call, const Scratch& scratch, I i, int samp
 template <bool OR_EQUAL>
 INLINE I count_below(const float* sorted, int count, F x) {
     I found = Lanes::all(0);
+#if !UNPOSED_GPU
+    for (int i = 0; i < count; i++) {  // quicker than a search, which fetches a number of its own for every lane
+        F at = Lanes::all(sorted[i]);
+        found -= OR_EQUAL ? at <= x : at < x;  // true is -1
+    }
+#else
     int step = 1;
     while (step < count) {
         step *= 2;
     }
     for (; step; step /= 2) {
         I next = found + step;
-        F at = clamped_load(sorted, next - 1, count - 1);
+        F at = clamped_gather(sorted, next - 1, count - 1);
         found = Lanes::select((next <= Lanes::all(count)) & (OR_EQUAL ? at <= x : at < x), next, found);
     }
+#endif
     return found;
 }
 
@@ -105,12 +114,14 @@ OUTLINED void place_fine_samples(const Call& call, Scratch& scratch, Ray ray, fl
     // As released: the weights between neighbouring samples without the first and the last, each given to the bin half a step before it.
     int first = call.released ? 1 : 0, weights = call.released ? call.coarse - 1 : segments;
     int bins = call.released ? weights - 2 : weights;
+    for (int k = 0; k < segments; k += Lanes::WIDTH) {
+        Lanes::store(scratch.ray_d + k, segment_weight(scratch, k, segments));
+    }
+    Lanes::sync();
+    const float* weight = scratch.ray_d + first;
     for (int k = 0; k < bins; k += Lanes::WIDTH) {
-        I i = Lanes::index() + (call.released ? k + 1 : k);
-        I zero = Lanes::all(0), last = Lanes::all(weights - 1);
-        F here = segment_weight(scratch, i + first, segments);
-        F before = segment_weight(scratch, Lanes::max(zero, i - 1) + first, segments);
-        F after = segment_weight(scratch, Lanes::min(last, i + 1) + first, segments);
+        F before = Lanes::clamped_load(weight, k + first - 1, weights - 1), here = Lanes::clamped_load(weight, k + first, weights - 1);
+        F after = Lanes::clamped_load(weight, k + first + 1, weights - 1);
         F smooth = (Lanes::max(before, here) + Lanes::max(here, after)) * 0.5f + WEIGHT_FLOOR;
         Lanes::store(scratch.ray_a + k, call.released ? smooth + 1e-5f : smooth);
     }
@@ -120,22 +131,21 @@ OUTLINED void place_fine_samples(const Call& call, Scratch& scratch, Ray ray, fl
     const float* edges = scratch.edges;
     if (call.released) {
         for (int k = 0; k <= bins; k += Lanes::WIDTH) {
-            I i = Lanes::index() + k;
-            F middle = clamped_load(scratch.t, i, call.coarse - 1) + clamped_load(scratch.t, i + 1, call.coarse - 1);
+            F middle = Lanes::clamped_load(scratch.t, k, call.coarse - 1) + Lanes::clamped_load(scratch.t, k + 1, call.coarse - 1);
             Lanes::store(scratch.ray_c + k, middle * 0.5f);
         }
         Lanes::sync();
         edges = scratch.ray_c;
     }
     for (int k = 0; k < call.fine; k += Lanes::WIDTH) {
-        F u = clamped_load(call.u_fine + ray.index * call.fine, Lanes::index() + k, call.fine - 1);
+        F u = Lanes::clamped_load(call.u_fine + ray.index * call.fine, k, call.fine - 1);
         F target = u * total;
         I bin = Lanes::min(Lanes::all(bins - 1), count_below<true>(scratch.ray_b, bins, target));
-        F below = Lanes::select(bin > Lanes::all(0), clamped_load(scratch.ray_b, bin - 1, bins - 1), Lanes::all(0.0f));
-        F step = clamped_load(scratch.ray_b, bin, bins - 1) - below;
+        F below = Lanes::select(bin > Lanes::all(0), clamped_gather(scratch.ray_b, bin - 1, bins - 1), Lanes::all(0.0f));
+        F step = clamped_gather(scratch.ray_b, bin, bins - 1) - below;
         F fraction = (target - below) / Lanes::select(step < Lanes::all(1e-5f * total), Lanes::all(total), step);
         fraction = Lanes::min(Lanes::all(1.0f), Lanes::max(Lanes::all(0.0f), fraction));
-        F lower = clamped_load(edges, bin, bins), upper = clamped_load(edges, bin + 1, bins);
+        F lower = clamped_gather(edges, bin, bins), upper = clamped_gather(edges, bin + 1, bins);
         Lanes::store_first(fine + k, lower + (upper - lower) * fraction, call.fine - k);
     }
     Lanes::sync();
@@ -151,18 +161,18 @@ OUTLINED void merge_samples(const Call& call, Scratch& scratch, const float* coa
     Lanes::sync();
     for (int k = 0; k < call.coarse; k += Lanes::WIDTH) {
         I i = Lanes::index() + k;
-        F t = clamped_load(coarse_t, i, call.coarse - 1);
+        F t = Lanes::clamped_load(coarse_t, k, call.coarse - 1);
         I place = call.fine ? i + count_below<false>(fine_t, call.fine, t) : i;
         Lanes::scatter_first(scratch.t, place, t, call.coarse - k);
-        Lanes::scatter_first(scratch.raw, place, clamped_load(coarse_raw, i, call.coarse - 1), call.coarse - k);
+        Lanes::scatter_first(scratch.raw, place, Lanes::clamped_load(coarse_raw, k, call.coarse - 1), call.coarse - k);
         Lanes::scatter_first(scratch.order, place, i, call.coarse - k);
     }
     for (int k = 0; k < call.fine; k += Lanes::WIDTH) {
         I i = Lanes::index() + k;
-        F t = clamped_load(fine_t, i, call.fine - 1);
+        F t = Lanes::clamped_load(fine_t, k, call.fine - 1);
         I place = i + count_below<true>(coarse_t, call.coarse, t);
         Lanes::scatter_first(scratch.t, place, t, call.fine - k);
-        Lanes::scatter_first(scratch.raw, place, clamped_load(fine_raw, i, call.fine - 1), call.fine - k);
+        Lanes::scatter_first(scratch.raw, place, Lanes::clamped_load(fine_raw, k, call.fine - 1), call.fine - k);
         Lanes::scatter_first(scratch.order, place, i + call.coarse, call.fine - k);
     }
     Lanes::sync();
@@ -252,18 +262,18 @@ OUTLINED RayGradient march_backward(const Call& call, Scratch& scratch, Ray ray,
     for (int k = 0; k < segments; k += Lanes::WIDTH) {
         I i = Lanes::index() + k;
         F none = Lanes::all(0.0f);
-        // of bound j: that of share j less that of share j + 1
-        auto of_bound = [&](I j) {
-            F own = clamped_load(scratch.ray_b, j, samples - 1), next = clamped_load(scratch.ray_b, j + 1, samples - 1);
-            return own - Lanes::select(j < Lanes::all(samples - 1), next, none);
+        // of bounds j, j + 1, ...: that of share j less that of share j + 1
+        auto of_bound = [&](int j) {
+            F own = Lanes::clamped_load(scratch.ray_b, j, samples - 1), next = Lanes::clamped_load(scratch.ray_b, j + 1, samples - 1);
+            return own - Lanes::select(Lanes::index() + j < Lanes::all(samples - 1), next, none);
         };
         F of_accumulated;
         if (call.cells) {
-            of_accumulated = of_bound(i);
+            of_accumulated = of_bound(k);
         } else {
             // Accumulated opacity i is half of bounds i - 1 and i; the last one is all of the last bound.
-            F left = Lanes::select(i > Lanes::all(0), of_bound(i - 1), none);
-            F right = Lanes::select(i < Lanes::all(samples - 1), of_bound(i), none);
+            F left = Lanes::select(i > Lanes::all(0), of_bound(k - 1), none);
+            F right = Lanes::select(i < Lanes::all(samples - 1), of_bound(k), none);
             of_accumulated = Lanes::select(i == Lanes::all(samples), left, (left + right) * 0.5f);
         }
         of_accumulated += Lanes::select(i == Lanes::all(segments - 1), Lanes::all(grad_opacity), none);
@@ -279,7 +289,7 @@ OUTLINED RayGradient march_backward(const Call& call, Scratch& scratch, Ray ray,
     // ray_a: the gradient of density * length of every segment -> of its raw density (ray_b) and of its length (ray_a).
     for (int k = 0; k < segments; k += Lanes::WIDTH) {
         F gradient = Lanes::load(scratch.ray_a + k), raw = Lanes::load(scratch.segment_raw + k) - call.density_shift;
-        F length = clamped_load(scratch.edges, Lanes::index() + (k + 1), segments) - Lanes::load(scratch.edges + k);
+        F length = Lanes::clamped_load(scratch.edges, k + 1, segments) - Lanes::load(scratch.edges + k);
         Lanes::store(scratch.ray_b + k, gradient * length * functions::sigmoid(raw) * call.density_scale);
         Lanes::store(scratch.ray_c + k, gradient * functions::softplus(raw) * call.density_scale);
     }
@@ -288,8 +298,8 @@ OUTLINED RayGradient march_backward(const Call& call, Scratch& scratch, Ray ray,
     for (int k = 0; k <= segments; k += Lanes::WIDTH) {
         I i = Lanes::index() + k;
         F none = Lanes::all(0.0f);
-        F gradient = Lanes::select(i > Lanes::all(0), clamped_load(scratch.ray_c, i - 1, segments - 1), none) -
-                     Lanes::select(i < Lanes::all(segments), clamped_load(scratch.ray_c, i, segments - 1), none);
+        F gradient = Lanes::select(i > Lanes::all(0), Lanes::clamped_load(scratch.ray_c, k - 1, segments - 1), none) -
+                     Lanes::select(i < Lanes::all(segments), Lanes::clamped_load(scratch.ray_c, k, segments - 1), none);
         if (seen && call.median) {
             gradient += Lanes::select(i == Lanes::all(median.segment), Lanes::all(begin_gradient), none);
             gradient += Lanes::select(i == Lanes::all(median.segment + 1), Lanes::all(end_gradient), none);
@@ -309,13 +319,13 @@ OUTLINED RayGradient march_backward(const Call& call, Scratch& scratch, Ray ray,
         if (call.cells) {
             of_raw = Lanes::load(scratch.ray_b + k);
             F left = Lanes::select(i > Lanes::all(0), Lanes::load(scratch.ray_a + k), none);
-            F right = Lanes::select(i < Lanes::all(samples - 1), clamped_load(scratch.ray_a, i + 1, segments), none);
+            F right = Lanes::select(i < Lanes::all(samples - 1), Lanes::clamped_load(scratch.ray_a, k + 1, segments), none);
             of_t = (left + right) * 0.5f;
         } else {
             // Sample i is half of segments i and i + 1; the first and the last segment belong to one sample.
-            F left = Lanes::load(scratch.ray_b + k), right = clamped_load(scratch.ray_b, i + 1, segments - 1);
+            F left = Lanes::load(scratch.ray_b + k), right = Lanes::clamped_load(scratch.ray_b, k + 1, segments - 1);
             of_raw = Lanes::select(i == Lanes::all(0), left, left * 0.5f) + Lanes::select(i == Lanes::all(samples - 1), right, right * 0.5f);
-            of_t = clamped_load(scratch.ray_a, i + 1, segments);
+            of_t = Lanes::clamped_load(scratch.ray_a, k + 1, segments);
         }
         of_t += direct_depth * Lanes::load(scratch.ray_d + k);
         if (call.released) {

@@ -49,21 +49,29 @@ struct Samples {
     INLINE Point point() const { return {origin.x + t * direction.x, origin.y + t * direction.y, origin.z + t * direction.z}; }
 };
 
+// The vectors [ray][3] of some rays.
+INLINE Point vectors_of(const float* p, I ray) {
+#if !UNPOSED_GPU
+    if (ray[0] == ray[Lanes::WIDTH - 1]) {  // in increasing order: all are one
+        return {Lanes::all(p[3 * ray[0]]), Lanes::all(p[3 * ray[0] + 1]), Lanes::all(p[3 * ray[0] + 2])};
+    }
+#endif
+    return {Lanes::gather(p, ray * 3), Lanes::gather(p, ray * 3 + 1), Lanes::gather(p, ray * 3 + 2)};
+}
+
 INLINE Samples samples_at(const Call& call, const Packet& packet, const Scratch& scratch, Pass pass, int sample) {
     Samples s;
     int count = packet.rays * pass.each;
     I number = Lanes::min(Lanes::all(count - 1), Lanes::index() + sample);
     s.ray = Lanes::truncate((Lanes::to_float(number) + 0.5f) / float(pass.each));
-    const float* origin = call.origins + 3 * packet.first_ray;
-    s.origin = {Lanes::gather(origin, s.ray * 3), Lanes::gather(origin, s.ray * 3 + 1), Lanes::gather(origin, s.ray * 3 + 2)};
+    s.origin = vectors_of(call.origins + 3 * packet.first_ray, s.ray);
     if (!call.directions) {
         s.direction = {Lanes::all(0.0f), Lanes::all(0.0f), Lanes::all(0.0f)};
         s.t = Lanes::all(0.0f);
         return s;
     }
-    const float* direction = call.directions + 3 * packet.first_ray;
-    s.direction = {Lanes::gather(direction, s.ray * 3), Lanes::gather(direction, s.ray * 3 + 1), Lanes::gather(direction, s.ray * 3 + 2)};
-    s.t = Lanes::gather(scratch.sample_depth + pass.begin, number);
+    s.direction = vectors_of(call.directions + 3 * packet.first_ray, s.ray);
+    s.t = Lanes::clamped_load(scratch.sample_depth + pass.begin, sample, count - 1);
     return s;
 }
 
@@ -85,9 +93,10 @@ template <class Texel>
 OUTLINED void look_up(const Call& call, const Packet& packet, Scratch& scratch, Pass pass, int from, int samples, int column) {
     const Texel* image = (const Texel*)call.planes + packet.image * call.image_stride;
     for (int k = 0; k < samples; k += Lanes::WIDTH) {
+        Taps taps = scratch.taps_at(call, column + k);
         Lanes::sync();
-        find_taps(call, samples_at(call, packet, scratch, pass, from + k).point(), scratch);
-        gather_features(call, image, scratch, scratch.features + column + k, scratch.hidden_columns);
+        find_taps(call, samples_at(call, packet, scratch, pass, from + k).point(), taps);
+        gather_features(call, image, taps, scratch, scratch.features + column + k, scratch.hidden_columns);
     }
     Lanes::sync();
 }
@@ -112,7 +121,7 @@ OUTLINED void add_noise(const Call& call, Ray ray, float* raw, int first, int co
     if (call.noise) {
         const float* noise = call.noise + ray.index * (call.coarse + call.fine) + first;
         for (int k = 0; k < count; k += Lanes::WIDTH) {
-            Lanes::store_first(raw + k, Lanes::load(raw + k) + clamped_load(noise, Lanes::index() + k, count - 1), count - k);
+            Lanes::store_first(raw + k, Lanes::load(raw + k) + Lanes::clamped_load(noise, k, count - 1), count - k);
         }
         Lanes::sync();
     }
@@ -140,8 +149,7 @@ INLINE int column_of(Pass coarse_pass, Pass fine_pass, int ray, int sample, int 
 OUTLINED void share_out(const Call& call, const Scratch& scratch, Pass coarse_pass, Pass fine_pass, int ray) {
     int samples = call.coarse + call.fine;
     for (int k = 0; k < samples; k += Lanes::WIDTH) {
-        I i = Lanes::index() + k;
-        F share = share_of_sample(call, scratch, i, samples);
+        F share = share_of_sample(call, scratch, k, samples);
         Lanes::store_first(scratch.ray_d + k, share, samples - k);
         I sample = Lanes::load(scratch.order + k);
         I column = Lanes::select(sample < Lanes::all(call.coarse), sample + (coarse_pass.begin + ray * coarse_pass.each),
@@ -158,8 +166,7 @@ OUTLINED float weighted_sum(const float* share, const float* row, int begin, int
         sum += Lanes::load(share + begin + k) * Lanes::load(row + begin + k);
     }
     if (k < count) {
-        I at = Lanes::index() + (begin + k);
-        F product = clamped_load(share, at, begin + count - 1) * clamped_load(row, at, begin + count - 1);
+        F product = Lanes::clamped_load(share + begin, k, count - 1) * Lanes::clamped_load(row + begin, k, count - 1);
         sum += Lanes::select(Lanes::index() + k < Lanes::all(count), product, Lanes::all(0.0f));
     }
     return Lanes::sum(sum);
@@ -247,7 +254,7 @@ OUTLINED void ray_backward(const Call& call, const Packet& packet, Scratch& scra
     }
     Lanes::sync();
     for (int k = 0; k < samples; k += Lanes::WIDTH) {
-        Lanes::store(scratch.ray_a + k, clamped_load(scratch.ray_b, Lanes::load(scratch.order + k), samples - 1));
+        Lanes::store(scratch.ray_a + k, clamped_gather(scratch.ray_b, Lanes::load(scratch.order + k), samples - 1));
     }
     Lanes::sync();
     RayGradient ends = march_backward(call, scratch, ray, samples, call.grad_depth[ray.index], call.grad_opacity[ray.index]);
@@ -307,15 +314,13 @@ OUTLINED void span_backward(const Call& call, const Packet& packet, Scratch& scr
     float* grad_image = grad_planes + packet.image * call.image_stride;
     int count = packet.rays * pass.each;
     bool wants_points = call.grad_origins != nullptr;
-    decode_backward(call, scratch, column, scratch.outputs + from, scratch.columns, span, grad_decoder, KEEPS_SAMPLES ? Lanes::WIDTH : 1);
+    decode_backward(call, scratch, column, scratch.outputs + from, scratch.columns, span, grad_decoder);
     for (int k = 0; k < span; k += Lanes::WIDTH) {
-        Point point = samples_at(call, packet, scratch, pass, from + k).point();
-        Lanes::sync();
-        find_taps(call, point, scratch);
-        scatter_gradients(call, image, grad_image, scratch, scratch.grad_features + column + k, scratch.hidden_columns, count - from - k,
-                          wants_points);
+        scatter_gradients(call, image, grad_image, scratch.taps_at(call, column + k), scratch, scratch.grad_features + column + k,
+                          scratch.hidden_columns, count - from - k, wants_points);
         if (wants_points) {
             Lanes::sync();
+            Point point = samples_at(call, packet, scratch, pass, from + k).point();
             Point grad = gradient_of_point(call, point, scratch);
             if (has_priors(call)) {
                 F distance = distance_from_centre(point), none = Lanes::all(0.0f);
@@ -339,7 +344,7 @@ INLINE void render_packet_backward(const Call& call, Packet packet, Scratch& scr
     Pass pass = {0, samples};
     int columns = round_up(count, Lanes::WIDTH), span = KEEPS_SAMPLES ? columns : Lanes::WIDTH;
     for (int k = 0; k < columns; k += Lanes::WIDTH) {
-        Lanes::store(scratch.sample_depth + k, clamped_load(call.depths + packet.first_ray * samples, Lanes::index() + k, count - 1));
+        Lanes::store(scratch.sample_depth + k, Lanes::clamped_load(call.depths + packet.first_ray * samples, k, count - 1));
     }
     Lanes::sync();
     evaluate<Texel>(call, packet, scratch, pass);

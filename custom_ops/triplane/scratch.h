@@ -24,6 +24,12 @@ INLINE int widest_hidden(const Call& call) {
     return widest;
 }
 
+// Where a group of samples reads the planes, and how much of each: [4 P][WIDTH].
+struct Taps {
+    float* weights;
+    int32_t* offsets;
+};
+
 struct Scratch {
     int packet_rays;     // rays computed together
     int columns;         // samples of the packet, each pass rounded up to whole groups of lanes: the length of a row of outputs
@@ -36,8 +42,8 @@ struct Scratch {
     float* sample_depth;             // [columns]
     float* share;                    // [columns]: of each sample in what its ray sees
 
-    float* tap_weights;    // [4 P][WIDTH]
-    int32_t* tap_offsets;  // [4 P][WIDTH]
+    float* tap_weights;    // [groups of lanes][4 P][WIDTH], see Taps
+    int32_t* tap_offsets;
     float* texels;         // [WIDTH][C]: features of one group of lanes, a sample per row
 
     // One ray, in increasing depth.
@@ -50,7 +56,8 @@ struct Scratch {
     float* grad_sample_depth;                // [columns]
     float* grad_position;                    // [3][columns]
     float* dots;                             // [4 P][WIDTH]
-    float* grad_decoder;                     // processor only: the decoder's gradient of the latest packets, a vector of lanes for each
+    float* sample_rows;                      // processor only: [columns][widest input], the inputs of a layer with a sample per row
+    float* grad_decoder;                     // processor only: the decoder's gradient of a packet, see gradient_size
 
     int floats;  // all of it
 
@@ -70,8 +77,8 @@ struct Scratch {
         }
         sample_depth = take(memory, columns);
         share = take(memory, columns);
-        tap_weights = take(memory, 4 * call.plane_count * Lanes::WIDTH);
-        tap_offsets = (int32_t*)take(memory, 4 * call.plane_count * Lanes::WIDTH);
+        tap_weights = take(memory, 4 * call.plane_count * hidden_columns);
+        tap_offsets = (int32_t*)take(memory, 4 * call.plane_count * hidden_columns);
         texels = KEEPS_SAMPLES ? take(memory, Lanes::WIDTH * round_up(call.channels, 8)) : nullptr;
         t = take(memory, ray_length);
         raw = take(memory, ray_length);
@@ -92,14 +99,35 @@ struct Scratch {
             grad_sample_depth = take(memory, columns);
             grad_position = take(memory, 3 * columns);
             dots = take(memory, 4 * call.plane_count * Lanes::WIDTH);
-            grad_decoder = KEEPS_SAMPLES ? take(memory, decoder_size(call) * Lanes::WIDTH) : nullptr;
+            int widest_input = widest > call.channels ? widest : call.channels;
+            sample_rows = KEEPS_SAMPLES ? take(memory, columns * round_up(widest_input, Lanes::WIDTH)) : nullptr;
+            grad_decoder = KEEPS_SAMPLES ? take(memory, gradient_size(call)) : nullptr;
         }
+    }
+
+    // Of the group of samples whose features begin at this column.
+    INLINE Taps taps_at(const Call& call, int column) const {
+        int at = 4 * call.plane_count * column;
+        return {tap_weights + at, tap_offsets + at};
     }
 
     static INLINE int decoder_size(const Call& call) {
         int size = 0;
         for (int layer = 0; layer < call.layers; layer++) {
             size += (call.widths[layer] + 1) * call.widths[layer + 1];
+        }
+        return size;
+    }
+
+    // Of a layer in the gradient that packets are added to: a processor has rows of whole vectors, and lanes of a bias.
+    static INLINE int gradient_size(int in, int out) {
+        return KEEPS_SAMPLES ? out * (round_up(in, Lanes::WIDTH) + Lanes::WIDTH) : (in + 1) * out;
+    }
+
+    static INLINE int gradient_size(const Call& call) {
+        int size = 0;
+        for (int layer = 0; layer < call.layers; layer++) {
+            size += gradient_size(call.widths[layer], call.widths[layer + 1]);
         }
         return size;
     }
