@@ -10,7 +10,6 @@ from dnnlib.errors import DataError, UsageError
 from training.augment.controller import AdaConfig
 from training.augment.pipe import AUGMENT_PRESETS, AugmentConfig
 from training.cameras.distributions import LawConfig
-from training.cameras.rig import rig_of
 from training.loop import LoopConfig, OptimiserConfig
 from training.networks.discriminator import DiscriminatorConfig
 from training.networks.generator3d import GeneratorConfig
@@ -82,9 +81,8 @@ class TrainingConfig:
 
         processes: between how many a batch is shared, which they are known to divide.
         """
-        for is_wrong, message in _contradictions(self, processes):
-            if is_wrong:
-                raise UsageError(message)
+        for message in _contradictions(self, processes):
+            raise UsageError(message)
 
 
 def read_options(folder: Path) -> TrainingConfig:
@@ -96,91 +94,106 @@ def read_options(folder: Path) -> TrainingConfig:
         raise DataError(f'{path} was edited, damaged or written by another version: {error}') from error
 
 
-def _contradictions(config: TrainingConfig, processes: int) -> Iterator[tuple[bool, str]]:
-    """(whether it is there, what to do about it)"""
-    generator, discriminator, gan = config.generator, config.discriminator, config.gan
-    invents, reads, judges_poses = generator.pose is not None, config.reading is not None, discriminator.conditions_on_pose
-    yield invents and reads, 'Cameras are either invented (generator.pose) or read (reading); set one of them to none.'
-    if invents or reads:
-        what = 'generator.pose' if invents else 'reading'
-        yield config.cameras is None, f'{what} needs a law of cameras for radius, field of view and range of the pitch; start from demo-pof3d or demo-unposed, which have one.'
-        if config.cameras is not None:
-            rig = rig_of(config.cameras)
+def _contradictions(config: TrainingConfig, processes: int) -> Iterator[str]:
+    """What to do about each pair of settings that cannot both be meant."""
+    yield from _about_finding_cameras(config)
+    yield from _about_poses(config)
+    yield from _about_rays(config)
+    yield from _about_views(config, processes)
+
+
+def _about_finding_cameras(config: TrainingConfig) -> Iterator[str]:
+    generator, discriminator = config.generator, config.discriminator
+    if generator.pose is not None and config.reading is not None:
+        yield 'Cameras are either invented (generator.pose) or read (reading); set one of them to none.'
+    if generator.pose is None and config.reading is None:
+        return
+    what = 'reading' if generator.pose is None else 'generator.pose'
+    if config.cameras is None:
+        yield f'{what} needs a law of cameras for radius, field of view and range of the pitch; start from demo-pof3d or demo-unposed, which have one.'
+    else:
+        low, high = config.cameras.pitch_range_deg
+        if low >= high:
             yield (
-                rig.pitch_min_deg >= rig.pitch_max_deg,
-                f'{what} looks for cameras, and the law of cameras leaves nothing to be found: its pitch lies between {rig.pitch_min_deg:g} and '
-                + f'{rig.pitch_max_deg:g} degrees. Widen it, or start from demo-pof3d or demo-unposed.',
+                f'{what} looks for cameras, and the law of cameras leaves nothing to be found: its pitch lies between {low:g} and {high:g} degrees. '
+                'Widen it, or start from demo-pof3d or demo-unposed.'
             )
-        yield (
-            generator.conditions_on_camera or discriminator.conditions_on_camera,
-            f'{what} finds cameras, so no network can be told them: set generator.conditions_on_camera and discriminator.conditions_on_camera to false.',
-        )
-        yield discriminator.pose is None, f'{what} needs a discriminator that reads poses, and discriminator.pose is none; start from demo-pof3d or demo-unposed.'
-    yield (
-        gan.pose_arranged_weight > 0 and not reads,
-        'gan.pose_arranged_weight teaches a reader what likeness found, and reading is none; start from demo-unposed, or set the weight to 0.',
-    )
+    if generator.conditions_on_camera or discriminator.conditions_on_camera:
+        yield f'{what} finds cameras, so no network can be told them: set generator.conditions_on_camera and discriminator.conditions_on_camera to false.'
+    if discriminator.pose is None:
+        yield f'{what} needs a discriminator that reads poses, and discriminator.pose is none; start from demo-pof3d or demo-unposed.'
+
+
+def _about_poses(config: TrainingConfig) -> Iterator[str]:
+    generator, discriminator, gan = config.generator, config.discriminator, config.gan
+    invents, reads = generator.pose is not None, config.reading is not None
+    if gan.pose_arranged_weight > 0 and not reads:
+        yield 'gan.pose_arranged_weight teaches a reader what likeness found, and reading is none; start from demo-unposed, or set the weight to 0.'
+    if reads and config.reading.law == 'arranged' and config.reading.arranged == 0:
+        yield 'reading.law=arranged sees classes from where likeness found them, and reading.arranged=0 looks for none; give it some, or set reading.law=read.'
+    if 'PoF3D_2023' in {part.law for part in (generator.pose, discriminator.pose) if part is not None}:
+        yield "The pose law 'PoF3D_2023' is that of published weights; training needs 'bounded', from which no camera is NaN."
+    if invents and max(gan.views, gan.views_judged) > 1:
+        yield 'A generator that invents its cameras has one for each scene; set gan.views=1.'
+    if gan.pose_learner_weight > 0 and not invents:
+        yield 'gan.pose_learner_weight trains the pose learner, and generator.pose is none; set it to 0.'
+    if gan.pose_learner_weight > 0 and gan.pose_reading_weight == 0:
+        yield 'gan.pose_learner_weight follows what the discriminator reads, and gan.pose_reading_weight=0 teaches it nothing; give it some weight.'
+    if gan.pose_told_weight > 0 and discriminator.pose is None:
+        yield 'gan.pose_told_weight asks what the discriminator reads; give it discriminator.pose.'
+    if gan.pose_condition == 'asked' and not discriminator.conditions_on_pose:
+        yield 'gan.pose_condition=asked needs discriminator.conditions_on_pose=true; without it nothing is judged under a pose.'
+    turns = [f'augment.{name}=0' for name in ('xflip', 'rotate90', 'rotate') if getattr(config.augment, name) > 0]
+    if turns and discriminator.pose is not None and config.ada.mode != 'noaug':
+        yield f'A picture that is turned or mirrored was taken from another camera, and this discriminator reads cameras: set {" and ".join(turns)}.'
+
+
+def _about_rays(config: TrainingConfig) -> Iterator[str]:
+    generator, gan, rendering = config.generator, config.gan, config.generator.rendering
     if generator.superres is not None and gan.render_resolution_final is not None:
         most = generator.superres.input_resolution or generator.render_resolution
+        if gan.render_resolution_final > most:
+            yield (
+                f'gan.render_resolution_final={gan.render_resolution_final} casts more rays than super-resolution takes, which is made for {most} pixels a '
+                'side; raise generator.superres.input_resolution.'
+            )
+    if config.cameras is not None and rendering.far != 'box' and not rendering.near < config.cameras.radius < rendering.far:
         yield (
-            gan.render_resolution_final > most,
-            f'gan.render_resolution_final={gan.render_resolution_final} casts more rays than super-resolution takes, which is made for {most} pixels a side; '
-            + 'raise generator.superres.input_resolution.',
+            f'Cameras at a distance of {config.cameras.radius:g} (cameras.radius) see nothing of what they look at: rays begin at {rendering.near:g} and end '
+            f'at {rendering.far:g} (generator.rendering.near and far). Change one of them.'
         )
-    laws = {part.law for part in (generator.pose, discriminator.pose) if part is not None}
-    yield 'PoF3D_2023' in laws, "The pose law 'PoF3D_2023' is that of published weights; training needs 'bounded', from which no camera is NaN."
-    yield invents and max(gan.views, gan.views_judged) > 1, 'A generator that invents its cameras has one for each scene; set gan.views=1.'
-    yield gan.pose_learner_weight > 0 and not invents, 'gan.pose_learner_weight trains the pose learner, and generator.pose is none; set it to 0.'
-    yield gan.pose_learner_weight > 0 and gan.pose_reading_weight == 0, (
-        'gan.pose_learner_weight follows what the discriminator reads, and gan.pose_reading_weight=0 teaches it nothing; give it some weight.'
-    )
-    yield gan.pose_told_weight > 0 and discriminator.pose is None, 'gan.pose_told_weight asks what the discriminator reads; give it discriminator.pose.'
-    yield (
-        gan.pose_condition == 'asked' and not judges_poses,
-        "gan.pose_condition=asked needs discriminator.conditions_on_pose=true; without it nothing is judged under a pose.",
-    )
-    turns = [name for name in ('xflip', 'rotate90', 'rotate') if getattr(config.augment, name) > 0]
-    yield discriminator.pose is not None and config.ada.mode != 'noaug' and bool(turns), (
-        f"A picture that is turned or mirrored was taken from another camera, and this discriminator reads cameras: set {' and '.join(f'augment.{name}=0' for name in turns)}."
-    )
-    rendering = generator.rendering
-    if config.cameras is not None and rendering.far != 'box':
+    if rendering.far_at_start is not None and gan.far_hold_kimg == gan.far_fade_kimg == 0:
         yield (
-            not rendering.near < config.cameras.radius < rendering.far,
-            f'Cameras at a distance of {config.cameras.radius:g} (cameras.radius) see nothing of what they look at: rays begin at {rendering.near:g} and end at '
-            + f'{rendering.far:g} (generator.rendering.near and far). Change one of them.',
+            'generator.rendering.far_at_start is where rays end at first, and training begins with the whole of them: give gan.far_hold_kimg and '
+            'gan.far_fade_kimg, or set far_at_start to none.'
         )
-    yield (
-        rendering.far_at_start is not None and gan.far_hold_kimg == gan.far_fade_kimg == 0,
-        'generator.rendering.far_at_start is where rays end at first, and training begins with the whole of them: give gan.far_hold_kimg and '
-        + 'gan.far_fade_kimg, or set far_at_start to none.',
-    )
-    yield (
-        reads and config.reading.law == 'arranged' and config.reading.arranged == 0,
-        'reading.law=arranged sees classes from where likeness found them, and reading.arranged=0 looks for none; give it some, or set reading.law=read.',
-    )
-    group = discriminator.mbstd_group
+
+
+def _about_views(config: TrainingConfig, processes: int) -> Iterator[str]:
+    discriminator, gan = config.discriminator, config.gan
+    together, group = discriminator.views_together, discriminator.mbstd_group
+    rows = config.loop.batch // processes if config.loop.batch_gpu is None else config.loop.batch_gpu
+    if together > 1:
+        one_scene = together == gan.views == gan.views_judged and gan.view_order == 'together' and gan.mirror_weight == 0
+        if not one_scene or discriminator.pose is not None:
+            yield (
+                f'discriminator.views_together={together} answers for {together} views of one scene: it needs gan.views={together} in both steps, '
+                'gan.view_order=together, no mirror and no reader of poses.'
+            )
+        if rows % together:
+            yield f'discriminator.views_together={together} compares {together} real pictures; a batch of {rows} cannot be divided by that.'
     shown = [views + mirrored for views in (gan.views, gan.views_judged) for mirrored in (0, 1) if mirrored == 0 or gan.mirror_weight > 0]
     parted = [count for count in shown if group > 1 and group % count]
-    rows = config.loop.batch // processes if config.loop.batch_gpu is None else config.loop.batch_gpu
-    together = discriminator.views_together
-    if together > 1:
+    if parted and gan.view_order == 'together':
         yield (
-            not together == gan.views == gan.views_judged or gan.view_order != 'together' or gan.mirror_weight > 0 or discriminator.pose is not None,
-            f'discriminator.views_together={together} answers for {together} views of one scene: it needs gan.views={together} in both steps, '
-            + 'gan.view_order=together, no mirror and no reader of poses.',
+            f'gan.view_order=together keeps all views of a scene in one group, and {parted[0]} pictures of a scene do not fill '
+            f'discriminator.mbstd_group={group} evenly; take a multiple, or other views.'
         )
-        yield rows % together != 0, f'discriminator.views_together={together} compares {together} real pictures; a batch of {rows} cannot be divided by that.'
-    yield gan.view_order == 'together' and bool(parted), (
-        f'gan.view_order=together keeps all views of a scene in one group, and {parted[0] if parted else 0} pictures of a scene do not fill '
-        f'discriminator.mbstd_group={group} evenly; take a multiple, or other views.'
-    )
     if max(shown) > 1 and group > 1:
-        yield rows % group != 0, (
-            f'Several views need micro-batches that discriminator.mbstd_group={group} divides: of {rows} rows the generated pictures would form groups '
-            'that real ones do not.'
-        )
-        yield (
-            discriminator.mbstd_grouping == 'strided' and gan.view_order == 'apart',
-            'gan.view_order=apart separates views under discriminator.mbstd_grouping=consecutive; strided groups would bring them together again.',
-        )
+        if rows % group:
+            yield (
+                f'Several views need micro-batches that discriminator.mbstd_group={group} divides: of {rows} rows the generated pictures would form groups '
+                'that real ones do not.'
+            )
+        if discriminator.mbstd_grouping == 'strided' and gan.view_order == 'apart':
+            yield 'gan.view_order=apart separates views under discriminator.mbstd_grouping=consecutive; strided groups would bring them together again.'
