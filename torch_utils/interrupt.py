@@ -7,7 +7,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 _STDERR = 2
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 # A scheduler signals every process of a job, and the one that started the others passes the same request on: that is no second one yet.
 INSISTS_AFTER_S = 2.0
 
@@ -52,4 +52,4 @@ class StopRequest:
 
 def heeded() -> list[signal.Signals]:
     """The signals that ask to stop; nohup has SIGHUP ignored, and so it stays."""
-    return [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    return [number for number in _SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]

@@ -65,11 +65,13 @@ def build(config: TrainingConfig, world: World | None = None) -> Built:
     task = GanTask(config.gan, generator, discriminator, conditions, AugmentPipe(config.augment), AdaController(config.ada))
     if isinstance(conditions, ReadConditions):
         conditions = conditions.believed()
+    # Every rank sees every image in time, so each keeps its share of the memory's worth.
+    loading = LoaderConfig(mirror=config.data.mirror, cache_bytes=LoaderConfig().cache_bytes // local_size(), alike=config.discriminator.views_together)
     return Built(
         config=config,
         dataset=dataset,
         class_names=tuple(dataset.class_names) if config.generator.num_classes else (),
-        loader=Loader(dataset, config.loop.seed, LoaderConfig(config.data.mirror, LoaderConfig().cache_bytes // local_size(), config.discriminator.views_together)),
+        loader=Loader(dataset, config.loop.seed, loading),
         task=task,
         conditions=conditions,
         example_cameras=conditions.labels if isinstance(conditions, LabelledConditions) else None,

@@ -146,7 +146,7 @@ ALARMS: tuple[Alarm, ...] = (
     ),
     Alarm(
         'not-finite', 'not_finite', 'share of pictures with NaN or infinity', 'above', _at_most(0.0), 'the averaged generator is broken',
-        'Resume from an earlier state: delete the training states written since, then --resume.', True,
+        'Start again with a lower learning rate or stronger regularisation; a resumed run would come here once more.', True,
     ),
     Alarm(
         'duplicates', 'duplicates', 'share of scenes that repeat another', 'above', _at_most(0.1), 'latents have lost their effect',

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from dnnlib.errors import DataError
+from tests.training.tiny import tiny_config
+from training.build import build
 from training.data.archive import open_dataset
 from training.data.item import Batch, Item
 from training.data.loader import Loader, LoaderConfig, make_batch
@@ -118,3 +120,10 @@ def test_all_or_none_have_a_camera() -> None:
         make_batch([Item(image, None, None), Item(image, None, camera25(Pose(0, 0)))], np.arange(2))
     with pytest.raises(DataError, match='1 of 2 items have no class'):
         make_batch([Item(image, 1, None), Item(image, None, None)], np.arange(2))
+
+
+def test_ranks_of_one_machine_share_what_it_may_keep_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = build(tiny_config()).loader.config.cache_bytes
+    for name, value in (('RANK', '9'), ('WORLD_SIZE', '16'), ('LOCAL_WORLD_SIZE', '8')):
+        monkeypatch.setenv(name, value)
+    assert build(tiny_config()).loader.config.cache_bytes == alone // 8
