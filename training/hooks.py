@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from dnnlib.errors import DataError, MissingInputError
 from dnnlib.units import format_bytes, format_seconds
 from metrics.evaluate import append_results, compute
 from torch_utils.checkpoint import load_weights
@@ -140,8 +141,12 @@ class Weights(Hook):
     built: Built
 
     def lacks_snapshot(self, trainer: Trainer) -> bool:
-        path = self._path(trainer)
-        return trainer.world.is_main and not (path.is_file() and load_weights(path)[1]['extra'].get('kimg') == trainer.nimg / 1000)
+        if not trainer.world.is_main:
+            return False
+        try:
+            return load_weights(self._path(trainer))[1]['extra'].get('kimg') != trainer.nimg / 1000  # names have whole kimg only
+        except (MissingInputError, DataError):  # a damaged one is made again
+            return True
 
     def _path(self, trainer: Trainer) -> Path:
         return self.folder / f'network-snapshot-{name_of(trainer)}.safetensors'
