@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dnnlib.errors import UsageError
+from torch_utils.layout import channels_last
 from torch_utils.precision import autocast
 from torch_utils.rng import Stream
 from training.cameras.camera import Camera
@@ -165,11 +166,11 @@ class Trunk(nn.Module):
         self.conv = Conv(channels[4] + (self.group > 0), channels[4], 3, clamp=config.clamp)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.from_image(x.contiguous(memory_format=torch.channels_last))
+        x = self.from_image(channels_last(x))
         for block in self.blocks.values():
             x = block(x)
         if self.group:
-            x = torch.cat([x, minibatch_deviation(x, self.group, self.grouping)], dim=1)
+            x = channels_last(torch.cat([x, minibatch_deviation(x, self.group, self.grouping)], dim=1))
         return self.conv(x).flatten(1)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from custom_ops import TriplaneField
 from dnnlib.errors import UsageError
+from torch_utils.layout import channels_last
 from torch_utils.rng import Stream
 from training.cameras.camera import Camera
 from training.cameras.rays import rays
@@ -191,4 +192,4 @@ class Generator3D(nn.Module):
 
 def picture(values: Tensor, side: int) -> Tensor:
     """[N, side^2, C], row-major -> [N, C, side, side]; a view, channels last in memory."""
-    return values.transpose(1, 2).unflatten(2, (side, side))
+    return channels_last(values.transpose(1, 2).unflatten(2, (side, side)))

@@ -79,9 +79,9 @@ class ToImage(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         # One small matrix per sample instead of scaled activations; on channels-last tensors every step but the product is a view.
         with autocast('fp32', x.device):  # styles say how bright a whole scene is
-            kernels = self.weight[:, :, 0, 0].t() * (self.affine(w) * self.scale)[:, :, None]
+            kernels = self.weight[:, :, 0, 0] * (self.affine(w) * self.scale)[:, None]
         pixels = x.permute(0, 2, 3, 1).flatten(1, 2)
-        y = torch.baddbmm(self.bias, pixels, kernels).unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+        y = torch.baddbmm(self.bias, pixels, kernels.transpose(1, 2)).unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
         return y if self.clamp is None else y.clamp(-self.clamp, self.clamp)
 
     def extra_repr(self) -> str:

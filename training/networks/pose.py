@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dnnlib.errors import UsageError
+from torch_utils.layout import channels_last
 from torch_utils.rng import Stream
 from training.cameras.camera import Camera
 from training.cameras.convention import fov_to_focal, from_eg3d_angles
@@ -156,7 +157,7 @@ class GreyReader(nn.Module):
 
     def forward(self, image: Tensor, stream: Stream | None = None) -> Tensor:
         """Without a stream the channels have equal weights."""
-        x = self.from_image(grey(image, stream).contiguous(memory_format=torch.channels_last))
+        x = self.from_image(channels_last(grey(image, stream)))
         for first, second in self.blocks:
             x = F.avg_pool2d(second(first(x)), 2)
         return self.out(self.hidden(x.flatten(1)))
