@@ -13,6 +13,12 @@ test: $(VENV)/.installed-tests
 test-slow: $(VENV)/.installed-tests
 	$(RUN) -m pytest -n 2 -m slow
 
+# On a machine with a GPU: every kernel beside its twin, then again under NVIDIA's checkers of memory and of races.
+test-gpu: $(VENV)/.installed-tests
+	$(RUN) -m pytest -m gpu
+	compute-sanitizer --tool memcheck --error-exitcode 1 $(VENV)/bin/python -m pytest -m gpu -x tests/custom_ops
+	compute-sanitizer --tool racecheck --error-exitcode 1 $(VENV)/bin/python -m pytest -m gpu -x tests/custom_ops
+
 # Without an NVIDIA driver the CPU build of torch is taken: from the configured package index where it has one, else from PyTorch's own.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -25,4 +31,4 @@ $(VENV)/.installed-tests: $(VENV)/.installed
 	$(VENV)/bin/pip install -q -c constraints.txt -e ".[mesh,video,log,test]"
 	touch $@
 
-.PHONY: demo test test-slow
+.PHONY: demo test test-slow test-gpu

@@ -11,8 +11,9 @@ from pathlib import Path
 import click
 
 from benchmarks import report
+from benchmarks.beginning import begin
 from benchmarks.cases import catalogue
-from benchmarks.cases.case import prepare
+from benchmarks.cases.case import NotMeasurable, prepare
 from benchmarks.comparing import Options, compare, follow
 from benchmarks.machine import command, describe
 from dnnlib.errors import UsageError, run_command
@@ -58,6 +59,11 @@ def _measure(section: str, only: str, quick: bool, options: Options, note: Calla
     if section == 'curves':
         curves = [curve for curve in catalogue.curves(quick) if only in curve.axis]
         return report.growth([follow(curve, options, note) for curve in _some(curves, section, only)])
+    if section == 'beginning':
+        try:
+            return report.waits(begin(options.device, 1, ('bias_act',)) if quick else begin(options.device, options.rounds))
+        except NotMeasurable as error:
+            return f'Not measurable here: {error}.'
     results = []
     for case in _some([case for case in catalogue.cases(section, quick) if only in case.name], section, only):
         note(f'{section}: {case.name}')

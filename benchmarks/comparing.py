@@ -6,7 +6,7 @@ from statistics import median
 
 import torch
 
-from benchmarks.cases.case import COMPILED, KERNELS, KERNELS_BF16, NAIVE_TUNED, Case, NotMeasurable, Target, kernels_in_use
+from benchmarks.cases.case import COMPILED, GRAPH, KERNELS, KERNELS_BF16, NAIVE_TUNED, Case, NotMeasurable, Target, kernels_in_use
 from benchmarks.children import in_child, problem_with
 from benchmarks.curves import Curve, Fit, fit
 from benchmarks.machine import computes_bf16
@@ -118,7 +118,7 @@ def follow(curve: Curve, options: Options, note: Callable[[str], None]) -> Follo
 
 def _invited(case: Case, options: Options) -> list[str]:
     """Those of the case that make sense on the device; torch.compile only where it was asked for."""
-    uninvited = [*([] if options.compile else [COMPILED]), *([] if options.device.type == 'cuda' else [NAIVE_TUNED])]
+    uninvited = [*([] if options.compile else [COMPILED]), *([] if options.device.type == 'cuda' else [NAIVE_TUNED, GRAPH])]
     return [contestant for contestant in case.contestants if contestant not in uninvited]
 
 
@@ -127,7 +127,7 @@ def _ready(case: Case, contestant: str, options: Options) -> tuple[tuple[Part, .
     device = options.device
     if contestant == KERNELS and not kernels_in_use(device):
         raise NotMeasurable(f'there is no kernel for {device.type} here')
-    if contestant == KERNELS_BF16 and not computes_bf16(device):
+    if contestant in (KERNELS_BF16, GRAPH) and not computes_bf16(device):
         raise NotMeasurable(f'this {"processor" if device.type == "cpu" else "GPU"} does not compute in bfloat16')
     if contestant == COMPILED:
         # A compiler is only a guest here; what it makes of a case is tried where a crash does no harm, and is then found in its cache.

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
+from benchmarks.beginning import Beginning
 from benchmarks.cases.case import NAIVE, Target
 from benchmarks.comparing import Followed, Measured
 from benchmarks.curves import Fit
@@ -17,6 +18,7 @@ TITLES = {
     'inference': 'Inference',
     'ops': 'Single operations',
     'curves': 'How cost grows',
+    'beginning': 'Before the first step',
 }
 HEADS = ('processor time, ms', 'wall time, ms', 'times as fast as naive', 'GFLOP/s', 'memory above inputs')
 
@@ -102,6 +104,14 @@ def _curve(followed: Followed) -> str:
     lines = [f'- {name}: {_fit(line, curve.axis)}.' for name, line in followed.fits.items()]
     smallest = curve.points[0][1].name
     return f'**Time against {curve.axis}** (first row: {smallest})\n\n' + '\n'.join(rows) + '\n\n' + '\n'.join(lines)
+
+
+def waits(found: Beginning) -> str:
+    """A table of builds, then of trainings, then what was wanted."""
+    builds = [_cells(('kernel, built in an empty cache', 'seconds', 'what runs')), '| --- | ---: | --- |']
+    builds += [_cells((f'`{build.operation}`', f'{build.seconds:.1f}', build.outcome)) for build in found.builds]
+    step = f'`python train.py --cfg demo`, from the command to the end of the first step, kernels built before: {_spread(found.first_step, 1)} s.'
+    return '\n\n'.join(['\n'.join(builds), step, '\n'.join(f'- {verdict}.' for verdict in found.verdicts())])
 
 
 def _lacking(reasons: Sequence[Mapping[str, str]]) -> str:

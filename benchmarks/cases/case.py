@@ -19,6 +19,7 @@ REFERENCE = 'reference'  # our networks in plain PyTorch, kernels switched off
 COMPILED = 'compiled reference'  # the same under torch.compile
 KERNELS = 'kernels'  # our networks as they run
 KERNELS_BF16 = 'kernels, bf16'  # matrix products in bfloat16
+GRAPH = 'kernels, bf16, CUDA graph'  # the same, launched as a whole; a GPU's alone
 
 
 class NotMeasurable(Exception):
@@ -111,6 +112,22 @@ def as_contestant(contestant: str, run: Callable[[], object]) -> Callable[[], ob
             return run()
 
     return switched
+
+
+def recorded(run: Callable[[], object], device: torch.device) -> Callable[[], object]:
+    """`run` as a CUDA graph: its kernels are recorded once and replayed with one launch. Raises NotMeasurable where it cannot be recorded."""
+    here, aside, graph = torch.cuda.current_stream(device), torch.cuda.Stream(device), torch.cuda.CUDAGraph()
+    aside.wait_stream(here)
+    with torch.cuda.stream(aside):
+        for _ in range(3):  # what happens once, such as building kernels and choosing algorithms, is not to be recorded
+            run()
+    here.wait_stream(aside)
+    try:
+        with torch.cuda.graph(graph):
+            run()
+    except RuntimeError as error:
+        raise NotMeasurable(f'it could not be recorded: {str(error).strip().splitlines()[0]}') from error
+    return graph.replay
 
 
 def compiled(contestant: str, function: Callable) -> Callable:

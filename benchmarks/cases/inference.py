@@ -5,7 +5,19 @@ from dataclasses import dataclass, replace
 import torch
 
 from benchmarks import work
-from benchmarks.cases.case import COMPILED, KERNELS, KERNELS_BF16, NAIVE, NAIVE_TUNED, REFERENCE, Target, as_contestant, compiled
+from benchmarks.cases.case import (
+    COMPILED,
+    GRAPH,
+    KERNELS,
+    KERNELS_BF16,
+    NAIVE,
+    NAIVE_TUNED,
+    REFERENCE,
+    Target,
+    as_contestant,
+    compiled,
+    recorded,
+)
 from benchmarks.naive.generator import Generator as NaiveGenerator
 from benchmarks.timing import Part
 from dnnlib import config as configs
@@ -27,7 +39,7 @@ class InferenceCase:
     targets: tuple[Target, ...] = ()
 
     measures_memory = True
-    contestants = (NAIVE, NAIVE_TUNED, REFERENCE, COMPILED, KERNELS, KERNELS_BF16)
+    contestants = (NAIVE, NAIVE_TUNED, REFERENCE, COMPILED, KERNELS, KERNELS_BF16, GRAPH)
 
     @property
     def name(self) -> str:
@@ -48,7 +60,8 @@ class InferenceCase:
 
     def build(self, contestant: str, device: torch.device) -> tuple[Part, ...]:
         config = self.config()
-        if contestant == KERNELS_BF16 and config.superres:
+        in_bf16 = contestant in (KERNELS_BF16, GRAPH)
+        if in_bf16 and config.superres:
             config = replace(config, superres=replace(config.superres, precision='bf16'))
         with torch.random.fork_rng():
             torch.random.manual_seed(0)
@@ -63,7 +76,7 @@ class InferenceCase:
             network.to(memory_format=torch.channels_last)
         network.to(device).eval().requires_grad_(False)
         render, make_planes = compiled(contestant, network.render), compiled(contestant, network.planes)
-        precision = 'bf16' if contestant == KERNELS_BF16 else 'fp32'
+        precision = 'bf16' if in_bf16 else 'fp32'
 
         def from_latents() -> None:
             with torch.no_grad():
@@ -75,9 +88,10 @@ class InferenceCase:
             with torch.no_grad(), autocast(precision, device):
                 render(planes, ws, camera, self.side)
 
-        if not self.cached:
-            return (Part('picture', as_contestant(contestant, from_latents)),)
         with torch.no_grad():
             ws = network.mapping(z, None, camera)
             planes = network.planes(ws)
-        return (Part('view', as_contestant(contestant, from_planes)),)
+        run = from_planes if self.cached else from_latents
+        if contestant == GRAPH:
+            run = recorded(run, device)
+        return (Part('view' if self.cached else 'picture', as_contestant(contestant, run)),)

@@ -13,7 +13,7 @@ import torch
 from benchmarks import comparing, report
 from benchmarks.__main__ import main
 from benchmarks.cases import inference
-from benchmarks.cases.case import KERNELS, KERNELS_BF16, NAIVE, NotMeasurable, Target
+from benchmarks.cases.case import KERNELS, KERNELS_BF16, NAIVE, NotMeasurable, Target, recorded
 from benchmarks.cases.rendering import RendererCase
 from benchmarks.cases.steps import kinds_of_iteration, period_of
 from benchmarks.children import in_child
@@ -73,6 +73,25 @@ def test_peak_memory_of_a_case_in_a_child() -> None:
     """The naive renderer keeps at least the hidden layer of every sample; the child sees the case that it was sent."""
     case = RendererCase(24, coarse=24, fine=24, plane_side=16, backward=True)
     assert 24**2 * 48 * 64 * 4 < peak_in_child(case, NAIVE, CPU, 1) < 40 * 24**2 * 48 * 64 * 4
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU')
+def test_a_recording_replays_what_was_run() -> None:
+    x, device = torch.zeros(4, device='cuda'), torch.device('cuda')
+    replay = recorded(lambda: x.add_(1), device)
+    before = x.clone()
+    replay()
+    replay()
+    assert torch.equal(x, before + 2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU')
+def test_what_cannot_be_recorded_is_said() -> None:
+    x = torch.zeros(4, device='cuda')
+    with pytest.raises(NotMeasurable, match='recorded'):
+        recorded(lambda: x.sum().item(), torch.device('cuda'))
 
 
 def measured(**memory: int) -> Measured:
@@ -142,6 +161,9 @@ def test_quick(section: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert text.startswith(f'<!-- benchmarks {section}: begin -->') and report.TITLES[section] in text
     if section == 'ways':
         assert 'PoF3D, cameras found <= 1.6 times the step of EG3D, cameras known: ' in text and '| two views |' in text
+        return
+    if section == 'beginning':
+        assert '| `bias_act` | ' in text and 'Target (cpu): first step of `demo` <= 10 s: ' in text
         return
     assert '| naive |' in text and 'reference' in text
     if section not in ('ops', 'curves'):

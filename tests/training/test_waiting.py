@@ -11,10 +11,13 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from tests.training.tiny import WAYS, config_of, full_config, tiny_config, trainer_of
 from torch_utils.distributed import World
 from torch_utils.gradients import Watch
+from training.cameras.camera import Camera
+from training.networks.generator3d import Generator3D
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -108,3 +111,38 @@ def test_a_step_reads_no_number(config, tmp_path: Path) -> None:
     readers = readers_of(trainer.iterate)
     uninvited = {who: count for who, count in readers.items() if not who.startswith(tuple(MAY_READ))}
     assert not uninvited
+
+
+class OnHost(TorchDispatchMode):
+    """Notes operations with a tensor of the host among their inputs or outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if any(isinstance(x, torch.Tensor) and x.device.type == 'cpu' for x in tree_leaves((args, kwargs, out))):
+            self.found[f'{reader()} {func.overloadpacket.__name__}'] += 1
+        return out
+
+
+@pytest.mark.parametrize('config', [tiny_config(), full_config(), *map(config_of, WAYS)], ids=['demo', 'eg3d', *WAYS])
+def test_a_picture_needs_nothing_of_the_host(config, monkeypatch) -> None:
+    """A GPU would wait for it, and a CUDA graph could not be recorded. The network is on a device without numbers, where all that the host does shows."""
+    autocast = torch.autocast
+    monkeypatch.setattr('torch.autocast', lambda kind, **options: autocast('cpu' if kind == 'meta' else kind, **options))
+    net = Generator3D(config.generator).eval().requires_grad_(False).to('meta')
+    with torch.device('meta'):
+        z, camera, classes = torch.empty(2, net.z_dim), Camera(torch.empty(2, 4, 4), torch.empty(2, 3, 3)), torch.zeros(2, dtype=torch.int64)
+
+    def picture() -> torch.Tensor:
+        return net(z, classes if config.generator.num_classes else None, camera).image
+
+    with torch.no_grad():
+        picture()  # fills caches
+        with OnHost() as host:
+            image = picture()
+            assert image.device.type == 'meta' and not host.found
+            image.sum() + torch.tensor(1.0).to('meta')
+            assert len(host.found) == 2, 'a number made on the host and moved is noticed'
