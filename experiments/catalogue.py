@@ -146,6 +146,23 @@ E2 = Experiment(
     curves=('fd_photo', 'class_accuracy', 'slope', 'pose_error', 'sw_aligned', 'law_aligned', 'spread_ratio', 'alignment', 'reader_error'),
 )
 
+_SHARED = ('gan.shares_fakes=true',)
+_AS_WELL = (('fd_photo', {'relation': 'ratio', 'high': 1.15}), ('slope', {'relation': 'difference', 'low': -0.1}), ('depth_r', {'relation': 'difference', 'low': -0.05}))
+
+E2S = replace(
+    E2,
+    name='E2s',
+    claim="The pictures of the generator's step serve the discriminator's as well as new ones do.",
+    arms={
+        'F': Arm('cameras known, the preset', preset='demo'),
+        'FS': Arm('the same, pictures shared', _SHARED, preset='demo'),
+        'U': E2.arms['U'],
+        'US': Arm('the law is read, pictures shared', _SHARED, preset='demo-unposed'),
+    },
+    bars=tuple(Bar(arm, name, against=against, **limit) for arm, against in (('FS', 'F'), ('US', 'U')) for name, limit in _AS_WELL),
+    compared=(('FS', 'F'), ('US', 'U')),
+)
+
 _NO_EXTRA_BLOCKS, _SHALLOW, _ONE_VIEW = 'generator.synthesis.extra_blocks=()', 'generator.radiance.hidden=24', 'gan.views=1'
 _TWO_VIEWS, _TOGETHER = 'gan.views=2', 'gan.view_order=together'
 _RELATIVISTIC = ('gan.loss=relativistic', 'gan.r2_gamma=0.3')
@@ -225,4 +242,4 @@ E3U = replace(
     compared=(('U', 'UV'), ('U', 'UR')),
 )
 
-EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (E1, E1X, E1P, E2, E3, E3X, E3U)}
+EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (E1, E1X, E1P, E2, E2S, E3, E3X, E3U)}

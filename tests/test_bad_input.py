@@ -195,6 +195,7 @@ def way(name: str) -> list[str]:
     [
         ('views apart', ('gan.views=0',), 'number of views of a scene and must be at least 1; found 0'),
         ('views apart', ('gan.views_discriminator=0',), 'gan.views_discriminator'),
+        ('views apart', ('gan.shares_fakes=true', 'gan.views_discriminator=1'), 'gan.shares_fakes shows the discriminator'),
         ('views together', ('gan.views=5',), '5 pictures of a scene do not fill discriminator.mbstd_group=4'),
         ('views together', ('gan.mirror_weight=1',), '3 pictures of a scene do not fill'),
         ('views together', ('gan.views=8', 'gan.views_discriminator=1'), '8 pictures of a scene do not fill'),

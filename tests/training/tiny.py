@@ -95,6 +95,8 @@ WAYS: dict[str, tuple[str, ...]] = {
     'pairs': ('demo-imagenet', *SEVERAL, *PAIRS, 'data.use_classes=false'),
     'pairs of a class': ('demo-imagenet', *SEVERAL, *PAIRS),
     'poses learned': ('demo-pof3d', *LEARNS, 'gan.mirror=PoF3D_2023'),
+    'poses learned, pictures judged twice': ('demo-pof3d', *LEARNS, 'gan.mirror_every=2', 'gan.shares_fakes=true'),
+    'pairs, pictures judged twice': ('demo-imagenet', *SEVERAL, *PAIRS, 'gan.shares_fakes=true'),
     'poses read': ('demo-unposed', *READS),
     'poses read and arranged': ('demo-unposed', *READS, *ARRANGED),
 }

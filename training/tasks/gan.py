@@ -11,6 +11,7 @@ more discriminator pass and asks for corrected Adam constants; the expected grad
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -41,6 +42,19 @@ from training.tasks.views import View, mirrored, stacked, stacked_stream, unstac
 PAIRED_AMONG = 4  # rows, where the minibatch deviation forms no groups
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Fakes:
+    """Generated pictures: for each view of the N scenes an image and its raw companion, before anything is done to them for the discriminator."""
+
+    conditions: Conditions
+    views: list[View]
+    pictures: list[tuple[Tensor, Tensor | None]]
+
+    def detached(self) -> 'Fakes':
+        """The same, as if nobody had made them."""
+        return Fakes(self.conditions, [view.detached() for view in self.views], [(image.detach(), None if raw is None else raw.detach()) for image, raw in self.pictures])
+
+
 class GanTask:
     """Implements training.task.Task."""
 
@@ -65,7 +79,8 @@ class GanTask:
         self.ada = ada
         self.showing = Showing(config, augment, ada, discriminator.config.see == 'dual', generator.config.render_resolution)
         self.rig = Rig() if discriminator.config.pose is None else discriminator.config.pose.rig
-        self._seen_ws: list[Tensor] = []  # of this iteration's micro-batches
+        self._shared: dict[tuple[int, ...], Fakes] = {}  # of this iteration's micro-batches, by their rows
+        self._seen_ws: list[Tensor] = []  # likewise, as are the signs
         self._seen_signs: list[Tensor] = []
 
     def terms(self, phase: Phase, batch: Batch, moment: Moment) -> Iterator[Tensor]:
@@ -100,7 +115,10 @@ class GanTask:
         planes = self._planes(ws, moment.stream)
         pose = None if self.generator.pose_learner is None else self.generator.pose(ws[:, 0])
         views = self._views(conditions, pose, config.views, moment)
-        judged = self._judge_views(planes, ws, views, conditions, moment)
+        fakes = self._fakes(planes, ws, views, conditions, moment)
+        if config.shares_fakes:
+            self._shared[moment.stream.rows] = fakes.detached()
+        judged = self._judge_fakes(fakes, moment)
         real_logits: Tensor | float = 0.0
         if config.loss == 'relativistic':
             with torch.no_grad():
@@ -198,16 +216,12 @@ class GanTask:
 
     def _discriminator_terms(self, batch: Batch, moment: Moment) -> Iterator[Tensor]:
         config = self.config
-        conditions = self._conditions(batch, moment)
         due = moment.step % config.r1_every == 0
-        with torch.no_grad():
-            ws = self._ws(conditions, moment)
-            planes = self._planes(ws, moment.stream)
-            pose = None if self.generator.pose_learner is None else self.generator.pose(ws[:, 0])
-            views = self._views(conditions, pose, config.views_judged, moment)
-        fakes: list[Tensor] = []
-        judged = self._judge_views(planes, ws, views, conditions, moment, fakes if due and config.r2_gamma > 0 else None)
-        fake_terms = judged.logits.new_zeros(len(ws))
+        fakes = self._shared.pop(moment.stream.rows) if config.shares_fakes else self._fakes_to_judge(batch, moment)
+        views, conditions = fakes.views, fakes.conditions
+        fake_leaves: list[Tensor] = []
+        judged = self._judge_fakes(fakes, moment, fake_leaves if due and config.r2_gamma > 0 else None)
+        fake_terms = judged.logits.new_zeros(len(views[0].code))
         if judged.pose is not None and config.pose_reading_weight > 0:
             # Only what was meant is a lesson; the mirrored view is there to be judged.
             read = unstacked(judged.pose, len(views), config.view_order)
@@ -215,8 +229,8 @@ class GanTask:
             reading = torch.stack([pose_error(read[i], view.code) for i, view in enumerate(asked)]).mean(dim=0)
             moment.report('Loss/D/pose_reading', reading)
             fake_terms = fake_terms + reading * config.pose_reading_weight
-        if fakes:
-            penalty = gradient_penalty(judged.logits, fakes) * (self.discriminator.config.views_together / len(views))
+        if fake_leaves:
+            penalty = gradient_penalty(judged.logits, fake_leaves) * (self.discriminator.config.views_together / len(views))
             moment.report('Loss/r2_penalty', penalty)
             fake_terms = fake_terms + penalty * (config.r2_gamma / 2 * config.r1_every)
         if config.loss == 'non_saturating':
@@ -264,18 +278,28 @@ class GanTask:
             numbers = self.discriminator.read(image, self.showing.raw_of_real(image, moment.nimg), stream)
         return yaw_error(numbers.float(), direction)
 
-    def _judge_views(
-        self, planes: Tensor, ws: Tensor, views: list[View], conditions: Conditions, moment: Moment, seen: list[Tensor] | None = None
-    ) -> Judgement:
-        """Of [V N] pictures of N scenes. A list `seen` asks for gradients with respect to the pictures and receives them."""
-        order, count = self.config.view_order, len(views)
+    @torch.no_grad()
+    def _fakes_to_judge(self, batch: Batch, moment: Moment) -> Fakes:
+        """New scenes for the discriminator's step."""
+        conditions = self._conditions(batch, moment)
+        ws = self._ws(conditions, moment)
+        pose = None if self.generator.pose_learner is None else self.generator.pose(ws[:, 0])
+        views = self._views(conditions, pose, self.config.views_judged, moment)
+        return self._fakes(self._planes(ws, moment.stream), ws, views, conditions, moment)
+
+    def _fakes(self, planes: Tensor, ws: Tensor, views: list[View], conditions: Conditions, moment: Moment) -> Fakes:
+        side = self.showing.resolution(moment.nimg)
+        made = [self.generator.render(planes, ws, view.camera, side, stream=_of_view(moment, i)) for i, view in enumerate(views)]
+        return Fakes(conditions, views, [(fake.image, self.showing.raw_of_fake(fake)) for fake in made])
+
+    def _judge_fakes(self, fakes: Fakes, moment: Moment, leaves: list[Tensor] | None = None) -> Judgement:
+        """Of [V N] pictures of N scenes. A list `leaves` asks for gradients with respect to the pictures and receives them."""
+        views, conditions, order, count = fakes.views, fakes.conditions, self.config.view_order, len(fakes.views)
         images, raws = [], []
-        for i, view in enumerate(views):
-            stream = moment.stream if i == 0 else moment.stream.within(f'view{i}')
-            fake = self.generator.render(planes, ws, view.camera, self.showing.resolution(moment.nimg), stream=stream)
-            if seen is not None:
-                seen.extend(tensor.requires_grad_() for tensor in (fake.image, self.showing.raw_of_fake(fake)) if tensor is not None)
-            image, raw = self.showing(fake.image, self.showing.raw_of_fake(fake), moment.nimg, stream, is_real=False)
+        for i, pair in enumerate(fakes.pictures):
+            if leaves is not None:
+                leaves.extend(tensor.requires_grad_() for tensor in pair if tensor is not None)
+            image, raw = self.showing(*pair, moment.nimg, _of_view(moment, i), is_real=False)
             images.append(image)
             raws.append(raw)
         codes = stacked([view.code for view in views], order) if self.config.pose_condition == 'asked' else None
@@ -338,3 +362,7 @@ class GanTask:
         group = max(group // self.discriminator.config.views_together, 1)
         neighbours = real_logits.unflatten(0, (-1, math.gcd(group, len(real_logits))))
         return stacked([neighbours.roll(i * shift, dims=1).flatten() for i in range(len(views))], self.config.view_order)
+
+
+def _of_view(moment: Moment, i: int) -> Stream:
+    return moment.stream if i == 0 else moment.stream.within(f'view{i}')

@@ -21,6 +21,8 @@ class GanConfig:
     r2_gamma: float = 0.0  # of the same penalty on generated images, which the relativistic loss needs (arXiv 2501.05441)
     views: int = 1  # of each generated scene, rendered from one set of planes
     views_discriminator: int | None = None  # in the discriminator's step; None: as many as in the generator's
+    # Whether the discriminator's step judges the pictures of the generator's step once more, augmented anew, instead of having others made.
+    shares_fakes: bool = False
     # Whether views of one scene are neighbours in the discriminator's batch: 'apart', the groups of its minibatch deviation hold different
     # scenes as those of real images do; 'together', they hold views of the same one.
     view_order: Order = 'apart'
@@ -75,6 +77,12 @@ class GanConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f'gan.{name} is the number of views of a scene and must be at least 1; found {value}.')
+
+        if self.shares_fakes and self.views_discriminator not in (None, self.views):
+            raise UsageError(
+                f'gan.shares_fakes shows the discriminator the pictures of the generator, {self.views} of each scene, and gan.views_discriminator='
+                f'{self.views_discriminator} asks for others; leave out one of them.'
+            )
 
     @property
     def views_judged(self) -> int:

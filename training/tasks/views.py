@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -22,6 +22,11 @@ class View:
     code: Tensor
     weight: float
     is_mirrored: bool = False
+
+    def detached(self) -> Self:
+        """The same view, as if nobody had invented its cameras."""
+        camera = Camera(self.camera.world_from_camera.detach(), self.camera.intrinsics.detach())
+        return replace(self, camera=camera, code=self.code.detach())
 
 
 def stacked(views: Sequence[Tensor], order: Order) -> Tensor:

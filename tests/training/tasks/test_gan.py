@@ -155,6 +155,28 @@ def test_the_average_over_views_is_what_a_scene_costs(tmp_path: Path, way: str) 
             assert terms.shape == (8,) and terms.isfinite().all()
 
 
+@pytest.mark.parametrize('shares', [False, True])
+def test_shared_pictures_are_the_generators_and_shown_anew(tmp_path: Path, shares: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, _ = trainer_of(config_of('views apart', f'gan.shares_fakes={str(shares).lower()}', 'ada.mode=fixed', 'ada.initial=1'), tmp_path, World())
+    show, render, given, shown, rendered = trainer.task.showing, trainer.task.generator.render, [], [], []
+
+    def note(image: Tensor, raw: Tensor | None, nimg: int, stream: Stream, *, is_real: bool) -> tuple[Tensor, Tensor | None]:
+        out = show(image, raw, nimg, stream, is_real=is_real)
+        if not is_real:
+            given.append(image.detach().clone())
+            shown.append(out[0].detach().clone())
+        return out
+
+    note.raw_of_fake, note.raw_of_real, note.resolution = show.raw_of_fake, show.raw_of_real, show.resolution
+    monkeypatch.setattr(trainer.task, 'showing', note)
+    monkeypatch.setattr(trainer.task.generator, 'render', lambda *args, **options: rendered.append(1) or render(*args, **options))
+    trainer.iterate()
+    of_generator, of_discriminator = (given[:2], given[2:])
+    assert len(given) == 4 and len(rendered) == (2 if shares else 4)
+    assert all(torch.equal(a, b) == shares for a, b in zip(of_generator, of_discriminator, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(shown[:2], shown[2:], strict=True)), 'augmented anew'
+
+
 @pytest.mark.parametrize('way', ['views apart', 'views jointly'])
 def test_penalties_are_means_over_answers(tmp_path: Path, way: str) -> None:
     """Of an answer about several pictures the penalty is that of all of them, weighed as its loss is."""
