@@ -83,7 +83,8 @@ INLINE Jet jet(float u, float alpha) {
         float inverse = 1.0f / (1.0f + d.exp);
         float size = -d.expm1 * inverse;
         float value = u < 0 ? -size : size;
-        float first = 4.0f * d.exp * inverse * inverse;
+        // Below, the roundings of size hardly count; above, the difference would cancel.
+        float first = size < 0.7f ? 1.0f - size * size : 4.0f * d.exp * inverse * inverse;
         return {value, first, -2.0f * value * first};
     } else if constexpr (ACTIVATION == SIGMOID) {
         return sigmoid_jet(u);
@@ -122,7 +123,8 @@ INLINE float second_derivative(float u, float alpha, float gain, float clamp) {
     return fabsf(gain * f.value) > clamp ? 0.0f : gain * f.second;
 }
 
-// The first derivative of LEAKY with alpha >= 0 and gain > 0, whose result tells the sign of its input and whether it was clamped.
+// The first derivative of LEAKY with alpha >= 0 and gain > 0, whose result tells the sign of its input and whether it was clamped. Without a
+// clamp nothing was, not even a result that is infinite: infinity less infinity is no number, and fails the comparison.
 INLINE float first_derivative_of_output(float y, float alpha, float gain, float clamp) {
-    return fabsf(y) >= clamp ? 0.0f : y > 0 ? gain : gain * alpha;
+    return clamp - fabsf(y) <= 0 ? 0.0f : y > 0 ? gain : gain * alpha;
 }

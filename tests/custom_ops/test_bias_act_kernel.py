@@ -81,6 +81,35 @@ def test_clamped_on_16_bits(dtype):
     assert grad.tolist() == [e.item() * (u > 0) for e, u in zip(expected, x.tolist(), strict=True)]
 
 
+def overflowing(dtype):
+    """x of lrelu whose results are infinite in `dtype`, beside one whose result is not; the gain is sqrt(2)."""
+    most = torch.finfo(dtype).max
+    return torch.tensor([most / 1.3, -most, 1.0, torch.inf, -torch.inf]).to(dtype)
+
+
+def check_overflow(backend, dtype, device='cpu'):
+    """Where no clamp holds a result back, it has a gradient, even if it is infinite."""
+    x = overflowing(dtype).to(device).requires_grad_()
+    for clamp in (None, 2.0):
+        y, expected = (bias_act(x, None, 'lrelu', clamp=clamp, alpha=0.9, backend=b) for b in (backend, 'reference'))
+        assert y.tolist() == expected.tolist() and (clamp or y.isinf().tolist() == [True, True, False, True, True])
+        ours, theirs = (torch.autograd.grad(z.sum(), x)[0] for z in (y, expected))
+        assert ours.tolist() == pytest.approx([0, 0, math.sqrt(2), 0, 0] if clamp else theirs.tolist(), rel=torch.finfo(dtype).eps)
+        assert clamp or theirs.abs().min() > 1.2
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+def test_infinite_results_have_gradients(dtype):
+    check_overflow('cpu', dtype)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU')
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+def test_infinite_results_have_gradients_on_the_gpu(dtype):
+    check_overflow('cuda', dtype, 'cuda')
+
+
 @pytest.mark.parametrize(
     'act, settings', [('lrelu', {'gain': -0.7}), ('lrelu', {'alpha': -0.3}), ('relu', {'gain': 0.0}), ('swish', {'gain': -2.0})]
 )

@@ -15,6 +15,7 @@ from custom_ops.jit import load_host
 from custom_ops.synthesis_epilogue import fused as epilogue_fused
 from custom_ops.synthesis_epilogue import synthesis_epilogue
 from custom_ops.testing import with_gradients
+from tests.custom_ops.test_bias_act_kernel import check_overflow
 
 LAST = torch.channels_last
 CUSTOM_OPS = Path(custom_ops.__file__).parent
@@ -136,6 +137,12 @@ def test_bias_act_on_16_bits(emulated):
         ours, theirs = ((y, *torch.autograd.grad(y.sum(), leaf)) for y in results)
         assert (torch.bfloat16, 'SWISH', pack) in emulated
         compare(list(ours), list(theirs), torch.bfloat16)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16])
+def test_infinite_results_have_gradients(emulated, dtype):
+    check_overflow('cpu', dtype)
+    assert {key[0] for key in emulated} >= {dtype}
 
 
 @pytest.mark.parametrize('shape, stored, pack', [(shape, stored, pack) for shape, stored, dim, pack, _ in LAYOUTS[:5]])

@@ -96,6 +96,17 @@ def test_twin_on_the_gpu(shape, stored, dtype):
     check_twin(fixed['cuda'], fixed['reference'], *inputs)
 
 
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16])
+def test_infinite_results_have_gradients(dtype):
+    """Only a clamp takes them away."""
+    most = torch.finfo(dtype).max
+    x = torch.tensor([most / 1.3, -most, 1.0, torch.inf]).to(dtype).view(1, 1, 2, 2).requires_grad_()
+    for clamp, slopes in ((None, [1, 0.2, 1, 1]), (2.0, [0, 0, 1, 0])):
+        y = synthesis_epilogue(x, torch.ones(1, 1).to(dtype), torch.zeros(1).to(dtype), clamp=clamp, backend='cpu')
+        (grad,) = torch.autograd.grad(y.sum(), x)
+        assert grad.flatten().tolist() == pytest.approx([s * math.sqrt(2) for s in slopes], rel=1e-3)
+
+
 def test_any_order():
     """A third derivative, which PyTorch makes of the pieces of the second."""
     inputs = [t.double().float() for t in example((2, 3, 2, 2))]
