@@ -37,9 +37,10 @@ def operations() -> str:
 def cuda_sources(arch: str) -> tuple[str, bool]:
     """One line per kernel of every CUDA source, compiled for `arch` as 'sm_90' with each set of macros; and whether all compiled.
 
-    Registers are per thread; spills are the bytes stored to local memory for want of registers; the seconds are those of the whole source.
+    Registers are per thread; spills are the bytes stored to local memory for want of registers, the stack all bytes of it; the seconds are
+    those of the whole source.
     """
-    rows = [('operation', 'source', 'kernel', 'registers', 'spills', 'seconds', 'compiler', 'target')]
+    rows = [('operation', 'source', 'kernel', 'registers', 'spills', 'stack', 'seconds', 'compiler', 'target')]
     complaints = []
     for entry in DEVICE_SOURCES:
         for defines in entry.defines:
@@ -53,10 +54,19 @@ def cuda_sources(arch: str) -> tuple[str, bool]:
     return '\n'.join([aligned(rows), *complaints]), not complaints
 
 
-def resources(log: str) -> list[tuple[str, str, str]]:
-    """(kernel, registers, spills) as ptxas reported them with -v."""
-    pattern = r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores.*?Used (\d+) registers"
-    return [(kernel, registers, spills) for kernel, spills, registers in re.findall(pattern, log, re.DOTALL)]
+def resources(log: str) -> list[tuple[str, str, str, str]]:
+    """(kernel, registers, spills, stack) as ptxas reported them with -v.
+
+    ptxas tells of a kernel first and then of the functions that it calls and that are not part of it. Its registers and its stack hold
+    theirs; spills are told of each by itself, and the most of them count.
+    """
+    found = []
+    for kernel, told in re.findall(r"Compiling entry function '(\w+)'(.*?)(?=Compiling entry function|\Z)", log, re.DOTALL):
+        registers, stack = re.search(r'Used (\d+) registers', told), re.search(r'(\d+) bytes cumulative stack size', told)
+        spills = max(map(int, re.findall(r'(\d+) bytes spill stores', told)), default=0)
+        if registers:
+            found.append((kernel, registers[1], str(spills), stack[1] if stack else '0'))
+    return found
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
