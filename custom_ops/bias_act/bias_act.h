@@ -2,6 +2,7 @@
 #pragma once
 
 #include "channels.h"
+#include "clamping.h"
 
 struct BiasActParameters {
     const void* x;          // the input; or with `of_output`, in the backward pass, the result y
@@ -101,11 +102,6 @@ INLINE Jet jet(float u, float alpha) {
     }
 }
 
-// A NaN fails every comparison, here and below, and so comes through.
-INLINE float clamped(float y, float clamp) {
-    return y > clamp ? clamp : y < -clamp ? -clamp : y;
-}
-
 template <int ACTIVATION>
 INLINE float value(float u, float alpha, float gain, float clamp) {
     return clamped(gain * jet<ACTIVATION>(u, alpha).value, clamp);
@@ -114,13 +110,13 @@ INLINE float value(float u, float alpha, float gain, float clamp) {
 template <int ACTIVATION>
 INLINE float first_derivative(float u, float alpha, float gain, float clamp) {
     Jet f = jet<ACTIVATION>(u, alpha);
-    return fabsf(gain * f.value) > clamp ? 0.0f : gain * f.first;
+    return clamped_derivative(gain * f.value, gain * f.first, clamp);
 }
 
 template <int ACTIVATION>
 INLINE float second_derivative(float u, float alpha, float gain, float clamp) {
     Jet f = jet<ACTIVATION>(u, alpha);
-    return fabsf(gain * f.value) > clamp ? 0.0f : gain * f.second;
+    return clamped_derivative(gain * f.value, gain * f.second, clamp);
 }
 
 // The first derivative of LEAKY with alpha >= 0 and gain > 0, whose result tells the sign of its input and whether it was clamped. Without a

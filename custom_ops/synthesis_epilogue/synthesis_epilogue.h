@@ -3,6 +3,7 @@
 #pragma once
 
 #include "channels.h"
+#include "clamping.h"
 
 struct SynthesisEpilogueParameters {
     const void* x;
@@ -23,13 +24,11 @@ struct SynthesisEpilogueParameters {
 // Sums over the pixels of a channel, with g the gradient of v: of g x (the gradient of scale), g (of bias), g noise (of strength).
 enum Sum { OF_SCALE, OF_BIAS, OF_STRENGTH, SUMS };
 
-// A NaN fails every comparison and so comes through.
 INLINE float epilogue(float v, float slope, float gain, float clamp) {
-    float y = gain * (v > 0 ? v : slope * v);
-    return y > clamp ? clamp : y < -clamp ? -clamp : y;
+    return clamped(gain * (v > 0 ? v : slope * v), clamp);
 }
 
 INLINE float epilogue_derivative(float v, float slope, float gain, float clamp) {
     float d = v > 0 ? gain : gain * slope;
-    return fabsf(d * v) > clamp ? 0.0f : d;
+    return clamped_derivative(d * v, d, clamp);
 }

@@ -98,9 +98,10 @@ def random(*shape, seed=0):
 
 
 def compare(ours: list[Tensor], theirs: list[Tensor], dtype: torch.dtype):
+    """A thread that missed or repeated anything shows; how exact the arithmetic is, which is the processor's, is for the law to say."""
     for index, (a, b) in enumerate(zip(ours, theirs, strict=True)):
         scale = b.abs().max().item()
-        torch.testing.assert_close(a, b, rtol=0, atol=4 * torch.finfo(dtype).eps * scale, msg=lambda m, i=index: f'result {i}: {m}')
+        torch.testing.assert_close(a, b, rtol=0, atol=8 * torch.finfo(dtype).eps * scale, msg=lambda m, i=index: f'result {i}: {m}')
 
 
 # Shape, format, channel axis, and the pack that a thread can move in 32 and in 16 bits. Among them: several blocks along every axis of the

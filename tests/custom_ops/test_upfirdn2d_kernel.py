@@ -129,8 +129,8 @@ def test_what_no_kernel_can_do_is_said_or_left_to_the_reference():
     assert upfirdn2d(x, f.clone().requires_grad_()).requires_grad
 
 
-class EmulatedModule:
-    """Launches what a GPU would run, on a processor."""
+class ThreadByThread:
+    """What custom_ops.jit.DeviceModule is on a GPU, for a kernel whose threads never meet: a loop over them needs no emulator."""
 
     def __init__(self, defines):
         axes = '_'.join(
@@ -147,7 +147,7 @@ class EmulatedModule:
 @pytest.fixture
 def emulated(monkeypatch):
     """The CUDA side of kernel.py on processor tensors."""
-    monkeypatch.setattr(kernel, '_module', lambda device, defines: EmulatedModule(defines))
+    monkeypatch.setattr(kernel, '_module', lambda device, defines: ThreadByThread(defines))
     monkeypatch.setitem(kernel._RUN, 'cpu', kernel._on_cuda)
 
     def run(*arguments):
