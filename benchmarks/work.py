@@ -2,7 +2,7 @@
 
 flops: multiplications and additions of matrix products, convolutions, filters and interpolation; activations, whose cost nobody agrees on,
 are left out (a softplus counts nothing here and a fifth of the renderer's time). bytes: what must cross between memory and processor at
-least, every layer reading its input and its weights once and writing its output once, in float32; the renderer is one layer, because nothing
+least, every layer reading its input and its weights once and writing its output once, in float32 unless it says otherwise; the renderer is one layer, because nothing
 of the size [rays x samples x channels] has to exist.
 """
 
@@ -19,6 +19,7 @@ from training.rendering.renderer import RenderingConfig
 from training.tasks.gan_config import GanConfig
 
 FLOAT = 4  # bytes
+SHORT = 2  # bytes of bfloat16
 FIR = 2 * 16  # operations of the 4x4 filter per output
 
 

@@ -104,8 +104,10 @@ def _inference(quick: bool) -> tuple[Case, ...]:
 def _operations(quick: bool) -> tuple[Case, ...]:
     images, channels, side, plane_side = (1, 4, 8, 16) if quick else (2, 128, 128, 256)
     found: list[Case] = []
-    for operation in ('bias_act', 'upsample2d', 'downsample2d', 'filter'):
+    for operation in ('bias_act', 'synthesis_epilogue', 'upsample2d', 'downsample2d', 'filter'):
         found += [OperationCase(operation, images, channels, side, backward) for backward in (False, True)]
+    for operation in ('bias_act', 'filter'):
+        found += [OperationCase(operation, images, channels, side, backward, in_16_bits=True) for backward in (False, True)]
     return (*found, *(OperationCase('decode_planes', images, 32, side, backward, plane_side) for backward in (False, True)))
 
 

@@ -137,14 +137,15 @@ def test_discriminator_and_its_penalty(changes: dict) -> None:
     assert_all_close([naive_slopes[name] for name in slopes], list(slopes.values()), 1e-3)
 
 
+@pytest.mark.parametrize('clamp', [None, 0.7])
 @pytest.mark.parametrize('operation', get_args(Operation))
-def test_operations(operation: str) -> None:
+def test_operations(operation: str, clamp: float | None) -> None:
     """The two functions that are timed against each other are one function."""
     case = OperationCase(operation, 2, 4, 8, plane_side=16)
     x = torch.randn(2, 3, 4, 16, 16) if operation == 'decode_planes' else torch.randn(2, 4, 8, 8)
-    points, axes = torch.rand(2, 20, 3) * 2 - 1, PLANE_AXES['three_planes']
+    points, axes, noise = torch.rand(2, 20, 3) * 2 - 1, PLANE_AXES['three_planes'], torch.randn(2, 1, 8, 8)
     learned = [torch.randn(shape) for shape in case._learned_shapes()]
     inputs = [t.requires_grad_() for t in (x, *learned)]
-    naive, ours = (make(operation, points, axes)(x, learned) for make in (operations._naive, operations._ours))
+    naive, ours = (make(operation, points, axes, noise, clamp)(x, learned) for make in (operations._naive, operations._ours))
     assert_all_close([ours], [naive], 1e-5)
     assert_all_close(gradients((ours,), inputs), gradients((naive,), inputs), 1e-4)

@@ -8,9 +8,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks import work
-from benchmarks.cases.case import NAIVE
+from benchmarks.cases.case import KERNELS, NAIVE
 from benchmarks.cases.catalogue import CAR
 from benchmarks.cases.inference import InferenceCase
+from benchmarks.cases.operations import OperationCase
 from benchmarks.cases.rendering import RendererCase
 from benchmarks.cases.steps import StepCase
 from benchmarks.naive.discriminator import Discriminator
@@ -30,6 +31,19 @@ class Counter(TorchDispatchMode):
         formula = flop_registry.get(function.overloadpacket)
         if formula is not None:
             self.total += formula(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+class Formats(TorchDispatchMode):
+    """Sees the formats of large tensors that operations write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        self.seen |= {t.dtype for t in (out if isinstance(out, tuple) else (out,)) if isinstance(t, torch.Tensor) and t.numel() > 2**12}
         return out
 
 
@@ -76,6 +90,33 @@ def test_training_step() -> None:
     )
     case = StepCase('', 'ffhq', CAR, 32, 2, settings)
     assert case.work().flops == pytest.approx(counted(case.build(NAIVE, CPU)), rel=0.1)
+
+
+@pytest.mark.parametrize('operation', ['upsample2d', 'downsample2d', 'filter'])
+def test_filters(operation: str) -> None:
+    """The naive one multiplies by the filter's taps wherever they fall, which at the edges is beside the picture."""
+    found, expected = (f(OperationCase(operation, 2, 4, 64)) for f in (lambda c: c.work().flops, lambda c: counted(c.build(NAIVE, CPU))))
+    assert found == pytest.approx(expected, rel=0.04)
+
+
+def test_passes_over_memory() -> None:
+    x, noise = 2 * 4 * 8**2, 2 * 8**2
+    for operation, in_16_bits, expected in (
+        ('bias_act', False, (2 * x, 4 * 2 * x)), ('bias_act', True, (2 * x, 2 * 2 * x)), ('synthesis_epilogue', False, (4 * x, 4 * (2 * x + noise))),
+    ):  # fmt: skip
+        for backward in (False, True):
+            case = OperationCase(operation, 2, 4, 8, backward, in_16_bits=in_16_bits)
+            assert case.work() == work.Work(*expected) * (1 + backward)
+
+
+@pytest.mark.parametrize('contestant', [NAIVE, KERNELS])
+@pytest.mark.parametrize('operation', ['bias_act', 'filter'])
+def test_operations_in_16_bits_stay_there(operation: str, contestant: str) -> None:
+    for backward in (False, True):
+        (part,) = OperationCase(operation, 2, 16, 64, backward, in_16_bits=True).build(contestant, CPU)
+        with Formats() as formats:
+            part.run()
+        assert torch.bfloat16 in formats.seen and torch.float32 not in formats.seen
 
 
 def test_the_published_sizes() -> None:
