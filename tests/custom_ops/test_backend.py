@@ -24,6 +24,7 @@ def fresh(monkeypatch):
     monkeypatch.setattr(backend_module, 'KERNELS', {op: {} for op in KERNELS})
     monkeypatch.setattr(backend_module, '_decided', {})
     monkeypatch.setattr(backend_module, '_refused', {})
+    monkeypatch.setattr(backend_module, '_said', set())
     monkeypatch.setattr(backend_module, '_warned', set())
     monkeypatch.delenv('UNPOSED_KERNELS', raising=False)
 
@@ -158,7 +159,7 @@ from custom_ops.jit import load_host
 
 logging.basicConfig(format='%(message)s', level=logging.WARNING)
 for op in KERNELS:
-    register_kernel(op, 'cpu', lambda device: load_host('any', [Path(custom_ops.__file__)]))
+    register_kernel(op, 'cpu', lambda device, *variant: load_host('any', [Path(custom_ops.__file__)]))
 planes, points, axes = torch.ones(1, 1, 1, 2, 2), torch.zeros(1, 1, 3), torch.eye(3)[None, :2]
 custom_ops.bias_act(torch.zeros(1, 2))
 custom_ops.upfirdn2d(torch.zeros(1, 1, 4, 4), torch.ones(2, 2))
