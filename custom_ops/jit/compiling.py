@@ -61,7 +61,7 @@ def run(command: Sequence[str | Path], folder: Path, *, name: str | None = None,
         _end(process)
         raise
     finally:
-        process.stdout.close()  # and no more: Popen's own context waits, for ever if the kernel cannot end the process
+        process.stdout.close()  # and no more: Popen's own context waits without a limit, and on a dead network drive nothing ends a process
     if process.returncode:
         lines = last_lines(said)
         raise KernelUnavailable(f'{name} failed ({_outcome(process.returncode)})' + (f':\n{lines}' if lines else ' and said nothing'))

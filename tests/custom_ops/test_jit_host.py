@@ -24,7 +24,8 @@ SOURCE = '#include "factor.h"\nextern "C" int scaled(int x) { return FACTOR * x;
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """A cache of this test, and no compiler named in the environment."""
+    """A cache and temporary folders of this test, and no compiler named in the environment."""
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
     monkeypatch.setenv('UNPOSED_CACHE', str(tmp_path / 'cache'))
     monkeypatch.delenv('CXX', raising=False)
     store._warn_once.cache_clear()
@@ -145,10 +146,13 @@ def at_once(count: int, task, *arguments) -> list:
 
     def work():
         barrier.wait()
+        answer = 'another error, which that process printed'
         try:
-            answers.put(task(*arguments))
+            answer = task(*arguments)
         except KernelUnavailable as error:
-            answers.put(str(error))
+            answer = str(error)
+        finally:
+            answers.put(answer)
 
     processes = [context.Process(target=work) for _ in range(count)]
     for process in processes:
@@ -295,35 +299,27 @@ def without_rights(task, *arguments):
 @pytest.mark.parametrize('what', ['lock', 'folder'])
 def test_what_another_user_left_is_replaced_by_a_private_one(cache, source, monkeypatch, what):
     """In a cache that all may write to, another user's lock that cannot be opened, or folder that can be neither read nor replaced."""
-    with tempfile.TemporaryDirectory() as place:  # which others may enter, unlike those of pytest
-        monkeypatch.setenv('UNPOSED_CACHE', place)
-        sources = shutil.copytree(source.parent, Path(place) / 'sources')
+    with tempfile.TemporaryDirectory(dir='/tmp') as name:  # which others may enter, unlike those of pytest
+        place, temporary = Path(name), Path(name) / 'tmp'
+        monkeypatch.setenv('UNPOSED_CACHE', name)
+        sources = shutil.copytree(source.parent, place / 'sources')
         path = build(sources / source.name).path
-        Path(place).chmod(0o755)
-        path.parents[1].chmod(0o1777)
+        temporary.mkdir()
+        place.chmod(0o755)
+        for folder in (temporary, store.cache_folder()):
+            folder.chmod(0o1777)
+        monkeypatch.setattr(tempfile, 'tempdir', str(temporary))
         if what == 'lock':
             shutil.rmtree(path.parent)
             path.parent.with_suffix('.lock').chmod(0o444)
         else:
             path.parent.with_suffix('.lock').chmod(0o666)
             path.parent.chmod(0)
-        try:
-            artefact = without_rights(build, sources / source.name)
-            assert isinstance(artefact, store.Artefact), artefact
-            assert artefact.built_now and not artefact.path.is_relative_to(place) and artefact.path.exists()
-            shutil.rmtree(artefact.path.parents[1])
-        finally:
-            if path.parent.exists():
-                path.parent.chmod(0o755)
-
-
-def refusing(number: int):
-    """A function that fails as a call of the system does."""
-
-    def refuse(*arguments, **options):
-        raise OSError(number, os.strerror(number))
-
-    return refuse
+        artefact = without_rights(build, sources / source.name)
+        if what == 'folder':
+            path.parent.chmod(0o755)
+        assert isinstance(artefact, store.Artefact), artefact
+        assert artefact.built_now and artefact.path.is_relative_to(temporary) and artefact.path.exists()
 
 
 # Everything that is written to the cache: whose attribute it is, and its name.
@@ -338,7 +334,7 @@ def test_every_step_of_writing_may_fail(cache, source, monkeypatch, caplog, step
     private = store.private_folder()
 
     def write(*arguments, **options):
-        if private in Path(options.get('dir') or arguments[0]).parents or options.get('dir') == private:
+        if Path(options.get('dir') or arguments[0]).is_relative_to(private):
             return real(*arguments, **options)
         raise OSError(number, os.strerror(number))
 
@@ -357,7 +353,11 @@ def test_every_step_of_writing_may_fail(cache, source, monkeypatch, caplog, step
 
 def test_a_cache_that_cannot_be_written_can_be_read(cache, source, monkeypatch):
     path = build(source).path
-    monkeypatch.setattr(tempfile, 'mkdtemp', refusing(errno.EROFS))
+
+    def refuse(*arguments, **options):
+        raise OSError(errno.EROFS, 'Read-only file system')
+
+    monkeypatch.setattr(tempfile, 'mkdtemp', refuse)
     assert build(source).path == path
 
 
