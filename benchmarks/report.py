@@ -108,8 +108,8 @@ def _curve(followed: Followed) -> str:
 
 def waits(found: Beginning) -> str:
     """A table of builds, then of trainings, then what was wanted."""
-    builds = [_cells(('kernel, built in an empty cache', 'seconds', 'what runs')), '| --- | ---: | --- |']
-    builds += [_cells((f'`{build.operation}`', f'{build.seconds:.1f}', build.outcome)) for build in found.builds]
+    builds = [_cells(('kernel, built in an empty cache', 'for', 'seconds', 'what came of it')), '| --- | --- | ---: | --- |']
+    builds += [_cells((f'`{build.operation}`', build.device, f'{build.seconds:.1f}', build.outcome)) for build in found.builds]
     step = f'`python train.py --cfg demo`, from the command to the end of the first step, kernels built before: {_spread(found.first_step, 1)} s.'
     return '\n\n'.join(['\n'.join(builds), step, '\n'.join(f'- {verdict}.' for verdict in found.verdicts())])
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from custom_ops.backend import choose
-from custom_ops.bias_act.fused import bias_act_fused, pays
+from custom_ops.bias_act.fused import bias_act_fused, pays, variant
 from custom_ops.bias_act.reference import ACTIVATIONS, bias_act_reference, resolve
 from custom_ops.calling import check_one_device, refusal, takes
 
@@ -37,7 +37,7 @@ def bias_act(
     Raises ValueError for an unknown activation, an alpha that the activation lacks, a bias of the wrong shape, or a kernel asked for by name
     that does not take x.
     """
-    if backend == 'auto' and not pays(x, act, clamp) or choose('bias_act', backend, x.device) == 'reference':
+    if backend == 'auto' and not pays(x, act, clamp) or choose('bias_act', backend, x.device, variant(x, act)) == 'reference':
         return bias_act_reference(x, bias, act, alpha, gain, clamp, dim)
     if not takes(x):
         raise refusal('bias_act', backend, x)

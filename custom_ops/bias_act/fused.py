@@ -54,6 +54,12 @@ def _piecewise_linear(act: str) -> bool:
     return act in SLOPES or act == 'lrelu'
 
 
+def variant(x: Tensor, act: str) -> tuple[torch.dtype, str] | tuple[()]:
+    """What the kernels of a GPU are compiled for; nothing for what they do not know."""
+    function = _function(act)
+    return (x.dtype, function) if takes(x) and function in FUNCTIONS else ()
+
+
 def _function(act: str) -> str:
     return 'LEAKY' if _piecewise_linear(act) else act.upper()
 
@@ -75,6 +81,16 @@ def _host() -> ctypes.CDLL:
 @functools.cache
 def _device(device: torch.device, dtype: torch.dtype, function: str, width: int) -> DeviceModule:
     return load_device('bias_act', CUDA_SOURCE, device, defines=_defines(dtype, function, width))
+
+
+def _load_device(device: torch.device, dtype: torch.dtype = torch.float32, function: str = 'LEAKY') -> None:
+    for width in _widths(dtype):
+        _device(device, dtype, function, width)
+
+
+def _widths(dtype: torch.dtype) -> tuple[int, int]:
+    """Numbers that a thread moves at once."""
+    return 1, 16 // dtype.itemsize
 
 
 def _defines(dtype: torch.dtype, function: str, width: int) -> dict[str, str | int]:
@@ -132,7 +148,7 @@ def _on_host(kernel: str, parameters: Parameters, act: str, channels: int, tenso
 def _on_device(kernel: str, parameters: Parameters, act: str, channels: int, tensors: tuple[Tensor | None, ...]) -> Tensor:
     """Queues a kernel of a GPU, fitted to what all `tensors` are aligned to; returns its sums [channels]."""
     x, shape = tensors[0], parameters.shape
-    width = layout.pack_size(shape, 16 // x.element_size(), *tensors)
+    width = layout.pack_size(shape, _widths(x.dtype)[1], *tensors)
     grid, block = layout.launch_shape(shape, width)
     partial = x.new_empty(shape.samples * layout.parts(shape, grid) if channels else 0, channels, dtype=torch.float32)
     parameters.sums = pointer(partial) if channels else None
@@ -283,9 +299,9 @@ bias_act_fused = short_cut(torch.ops.unposed.bias_act_forward.default, _Forward)
 _backward = short_cut(torch.ops.unposed.bias_act_backward.default, _Backward)
 _second = short_cut(torch.ops.unposed.bias_act_second.default, _Second)
 
-register_kernel('bias_act', 'cpu', lambda device: _host())
-register_kernel('bias_act', 'cuda', lambda device: _device(device, torch.float32, 'LEAKY', 4))
+register_kernel('bias_act', 'cpu', lambda device, *variant: _host())
+register_kernel('bias_act', 'cuda', _load_device)
 register_device_source(
     'bias_act', 'bias_act', CUDA_SOURCE,
-    [_defines(dtype, function, width) for dtype in FORMATS for function in FUNCTIONS for width in (1, 16 // dtype.itemsize)],
+    [_defines(dtype, function, width) for dtype in FORMATS for function in FUNCTIONS for width in _widths(dtype)],
 )  # fmt: skip

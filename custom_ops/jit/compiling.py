@@ -15,22 +15,28 @@ from typing import Any
 
 import torch
 
-from custom_ops.jit.unavailable import KernelUnavailable
+from custom_ops.jit.unavailable import CompilerHangs, KernelUnavailable
 
 INCLUDE = Path(__file__).resolve().parents[1] / 'include'
 LIMIT_S = 300.0
+VERSION_LIMIT_S = 10.0
 LAST_LINES = 20
+LONGEST_LINE = 500
 
 _quoted_include = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*"([^"\n]+)"', re.MULTILINE)
 
 
-def run(command: Sequence[str | Path], folder: Path) -> str:
+def run(command: Sequence[str | Path], folder: Path, *, name: str | None = None, limit_s: float | None = None) -> str:
     """Runs a compiler in `folder`, where its temporary files go too; returns all that it said.
 
-    Raises KernelUnavailable if it cannot be started, fails (with its last lines), or takes longer than LIMIT_S: then it and its children
-    are ended.
+    name     in messages; None: the program's
+    limit_s  None: LIMIT_S
+
+    Raises KernelUnavailable if it cannot be started or fails (with its last lines), and CompilerHangs if it takes longer than the limit:
+    then it and its children are ended.
     """
-    program = Path(command[0]).name
+    name = name or Path(command[0]).name
+    limit_s = LIMIT_S if limit_s is None else limit_s
     try:
         # A session of its own, so that the compiler's children can be ended with it.
         process = subprocess.Popen(
@@ -40,41 +46,51 @@ def run(command: Sequence[str | Path], folder: Path) -> str:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding='utf-8',
             errors='replace',
             start_new_session=True,
         )
     except OSError as error:
-        raise KernelUnavailable(f'{program} could not be started: {error.strerror or error}') from error
-    with process:
-        try:
-            said, _ = process.communicate(timeout=LIMIT_S)
-        except subprocess.TimeoutExpired:
-            _end(process)
-            raise KernelUnavailable(f'{program} did not finish within {LIMIT_S:g} s and was stopped') from None
-        except KeyboardInterrupt:  # which a session of its own does not see
-            _end(process)
-            raise
+        raise KernelUnavailable(f'{name} could not be started: {error.strerror or error}') from error
+    try:
+        said, _ = process.communicate(timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        _end(process)
+        raise CompilerHangs(f'{name} did not finish within {limit_s:g} s and was stopped') from None
+    except BaseException:  # an interruption, which a session of its own does not see
+        _end(process)
+        raise
+    finally:
+        process.stdout.close()  # and no more: Popen's own context waits without a limit, and on a dead network drive nothing ends a process
     if process.returncode:
-        raise KernelUnavailable(f'{program} failed ({_outcome(process.returncode)}):\n{last_lines(said)}')
+        lines = last_lines(said)
+        raise KernelUnavailable(f'{name} failed ({_outcome(process.returncode)})' + (f':\n{lines}' if lines else ' and said nothing'))
     return said
 
 
 def _end(process: subprocess.Popen) -> None:
     """Ends a compiler and its children. SIGTERM comes first: ninja puts its children in groups of their own and passes it on."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             os.killpg(process.pid, sign)
             process.wait(timeout=2)
 
 
 def _outcome(code: int) -> str:
-    return f'exit code {code}' if code > 0 else f'signal {signal.Signals(-code).name}'
+    if code > 0:
+        return f'exit code {code}'
+    known = {sign.value: sign.name for sign in signal.Signals}  # real-time signals have no names
+    return f'signal {known.get(-code, -code)}'
 
 
 def last_lines(said: str) -> str:
-    """The last LAST_LINES lines that are not empty."""
-    return '\n'.join([line for line in said.splitlines() if line.strip()][-LAST_LINES:])
+    """The last LAST_LINES lines that are not empty, fit for a log."""
+    return '\n'.join([_printable(line) for line in said.splitlines() if line.strip()][-LAST_LINES:])
+
+
+def _printable(line: str) -> str:
+    """Cut if very long; what would move the cursor or ring the bell is replaced. A broken compiler may print anything."""
+    return ''.join(letter if letter.isprintable() else '\N{REPLACEMENT CHARACTER}' for letter in line.expandtabs()[:LONGEST_LINE])
 
 
 def digest(sources: Iterable[Path], include_folders: Sequence[Path], facts: Sequence[str]) -> str:
@@ -87,7 +103,7 @@ def digest(sources: Iterable[Path], include_folders: Sequence[Path], facts: Sequ
     """
     whole = hashlib.sha256()
     for fact in (*facts, torch.__version__, sys.platform, platform.machine(), *platform.libc_ver()):
-        _add(whole, fact.encode())
+        _add(whole, os.fsencode(fact))  # a command may hold a path, which need not be UTF-8
     for path in with_headers(sources, include_folders):
         _add(whole, path.name.encode())
         _add(whole, path.read_bytes())
@@ -116,8 +132,22 @@ def with_headers(sources: Iterable[Path], include_folders: Sequence[Path]) -> li
     return found
 
 
-@functools.cache
 def version(command: tuple[str, ...]) -> str:
-    """What a compiler says of itself: the line of `--version` that holds the number. Raises KernelUnavailable."""
-    lines = run([*command, '--version'], INCLUDE).splitlines()
-    return next((line.strip() for line in lines if re.search(r'\d+\.\d+', line)), command[-1])
+    """What a compiler says of itself: the line of `--version` that holds the number. Raises KernelUnavailable.
+
+    A compiler is asked once in a process, also if it fails or hangs.
+    """
+    said, failure = _version(command)
+    if failure:
+        raise KernelUnavailable(failure)
+    return said
+
+
+@functools.cache
+def _version(command: tuple[str, ...]) -> tuple[str, str]:
+    """The version, or else the reason why there is none."""
+    try:
+        lines = run([*command, '--version'], INCLUDE, name=f'{Path(command[0]).name} --version', limit_s=VERSION_LIMIT_S).splitlines()
+    except KernelUnavailable as error:
+        return '', str(error)
+    return next((_printable(line.strip()) for line in lines if re.search(r'\d+\.\d+', line)), command[-1]), ''

@@ -154,13 +154,7 @@ def _compiler(asked: Compiler, source: Path, options: Sequence[str], output: str
             asked = 'nvcc'
     if asked == 'nvrtc':
         nvrtc = find_nvrtc()
-
-        def build(folder: Path) -> str:
-            cubin, log = nvrtc.compile(source, options)
-            (folder / output).write_bytes(cubin)
-            return log
-
-        return nvrtc.version, build
+        return nvrtc.version, lambda folder: nvrtc.compile(source, options, folder, output)
     nvcc = find_nvcc()
     if nvcc is None:
         raise KernelUnavailable('there is no nvcc on the PATH or in $CUDA_HOME; install the CUDA toolkit, or leave the choice to auto')

@@ -80,7 +80,10 @@ def find_compiler() -> tuple[str, ...]:
     """The command of the C++ compiler: $CXX if set (it may hold several words, as in 'ccache g++'), else the first of g++, c++ and clang++
     on the PATH. Raises KernelUnavailable.
     """
-    asked = shlex.split(os.environ.get('CXX', ''))
+    try:
+        asked = shlex.split(os.environ.get('CXX', ''))
+    except ValueError as error:
+        raise KernelUnavailable(f'$CXX is not a command ({error}): {os.environ["CXX"]}; repair or unset it') from error
     if asked:
         if shutil.which(asked[0]) is None:
             raise KernelUnavailable(f'there is no C++ compiler {asked[0]!r} (from $CXX); install it or unset CXX')

@@ -1,9 +1,8 @@
-"""NVRTC, NVIDIA's compiler as a library: CUDA to a cubin inside this process, without nvcc, a C++ compiler or a GPU.
+"""NVRTC, NVIDIA's compiler as a library: CUDA to a cubin without nvcc, a C++ compiler or a GPU.
 
 Every CUDA build of torch brings one along (the package nvidia-cuda-nvrtc), so that nothing else need be installed.
 """
 
-import ctypes
 import functools
 import importlib.util
 import os
@@ -11,52 +10,30 @@ import platform
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from custom_ops.jit.compiling import last_lines
+from custom_ops.jit import compiling, nvrtc_compile
 from custom_ops.jit.unavailable import KernelUnavailable
 
 
+@dataclass(frozen=True, slots=True)
 class Nvrtc:
-    """The few calls that are needed, on an opened libnvrtc."""
+    """A libnvrtc that can be opened."""
 
-    def __init__(self, library: ctypes.CDLL) -> None:
-        self._library = library
-        library.nvrtcGetErrorString.restype = ctypes.c_char_p
-        major, minor = ctypes.c_int(), ctypes.c_int()
-        library.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
-        self.version = f'NVRTC {major.value}.{minor.value}'
+    library: Path
+    version: str  # 'NVRTC 13.0'
 
-    def compile(self, source: Path, options: Sequence[str]) -> tuple[bytes, str]:
-        """The cubin of one source, and what the compiler said. Raises KernelUnavailable with its last lines.
+    def compile(self, source: Path, options: Sequence[str], folder: Path, output: str) -> str:
+        """Writes the cubin of one source as `output` into `folder` and returns what the compiler said. Raises KernelUnavailable.
 
-        NVRTC offers no way to stop it, so there is no time limit here.
+        NVRTC offers no way to stop it, so it runs in a process of its own, under the limit of all compilers.
         """
-        program = ctypes.c_void_p()
-        created = self._library.nvrtcCreateProgram(ctypes.byref(program), source.read_bytes(), source.name.encode(), 0, None, None)
-        if created:
-            raise KernelUnavailable(f'{self.version} could not start: {self._error(created)}')
-        try:
-            words = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
-            code = self._library.nvrtcCompileProgram(program, len(options), words)
-            log = self._fetch('ProgramLog', program).rstrip(b'\0').decode(errors='replace')
-            if code:
-                raise KernelUnavailable(f'{self.version} failed ({self._error(code)}):\n{last_lines(log)}')
-            return self._fetch('CUBIN', program), log
-        finally:
-            self._library.nvrtcDestroyProgram(ctypes.byref(program))
-
-    def _fetch(self, what: str, program: ctypes.c_void_p) -> bytes:
-        size = ctypes.c_size_t()
-        getattr(self._library, f'nvrtcGet{what}Size')(program, ctypes.byref(size))
-        buffer = ctypes.create_string_buffer(size.value)
-        getattr(self._library, f'nvrtcGet{what}')(program, buffer)
-        return buffer.raw
-
-    def _error(self, code: int) -> str:
-        return self._library.nvrtcGetErrorString(code).decode()
+        # Neither the environment nor installed packages may have a say in that process, or cost it time.
+        python = (sys.executable, '-I', '-S', nvrtc_compile.__file__)
+        return compiling.run((*python, self.library, source, output, *options), folder, name=self.version)
 
 
 @functools.cache
@@ -64,10 +41,7 @@ def find_nvrtc() -> Nvrtc:
     """The NVRTC of torch's CUDA version if there is one, else the newest. Raises KernelUnavailable."""
     for path in sorted(_candidates(), key=_preference):
         try:
-            # NVRTC opens this companion by its bare name, which the loader knows only if it is open already.
-            for companion in path.parent.glob('libnvrtc-builtins.so.*'):
-                ctypes.CDLL(str(companion))
-            return Nvrtc(ctypes.CDLL(str(path)))
+            return Nvrtc(path, f'NVRTC {nvrtc_compile.version(nvrtc_compile.open_library(path))}')
         except OSError:  # of another architecture, or half installed
             continue
     raise KernelUnavailable('there is no NVRTC here; a CUDA build of torch brings it along, and so does `pip install nvidia-cuda-nvrtc`')

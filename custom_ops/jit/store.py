@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from custom_ops.jit.unavailable import KernelUnavailable
+from custom_ops.jit.unavailable import CompilerHangs, KernelUnavailable
 
 try:
     import fcntl
@@ -40,6 +40,7 @@ ABANDONED_S = 3600.0  # a building-* folder of this age has lost its process
 _log = logging.getLogger('custom_ops.jit')
 _may_build: ContextVar[bool] = ContextVar('may_build', default=True)
 _witness: ContextVar[list['Artefact'] | None] = ContextVar('witness', default=None)
+_hanging: dict[str, str] = {}  # what was said of a compiler that had to be stopped: this process does not start it again
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +84,11 @@ class Artefact:
 
 def cache_folder() -> Path:
     """$UNPOSED_CACHE or ~/.cache/unposed, and in it `kernels`."""
-    root = os.environ.get('UNPOSED_CACHE')
-    if root:
-        return Path(root).expanduser() / 'kernels'
+    root = os.environ.get('UNPOSED_CACHE') or '~/.cache/unposed'
     try:
-        return Path.home() / '.cache' / 'unposed' / 'kernels'
-    except RuntimeError:  # a user without a home
+        return Path(root).expanduser() / 'kernels'
+    except RuntimeError as error:  # a user without a home
+        _warn_once(f'kernels are built for this process alone: there is no {root} ({error})')
         return private_folder()
 
 
@@ -136,9 +136,14 @@ def obtain(recipe: Recipe) -> Artefact:
         if artefact is None:
             if not _may_build.get():
                 raise KernelUnavailable(f'{recipe} is not built yet')
+            if recipe.compiler in _hanging:
+                raise KernelUnavailable(_hanging[recipe.compiler])
             artefact = _build_shared(root, recipe)
     except OSError as error:
         raise KernelUnavailable(f'{recipe} could not be written: {error}; free space there, or set UNPOSED_CACHE') from error
+    except CompilerHangs as error:
+        _hanging[recipe.compiler] = str(error)
+        raise
     witness(artefact)
     return artefact
 
@@ -160,31 +165,46 @@ def _find(root: Path, recipe: Recipe) -> Artefact | None:
 
 
 def _build_shared(root: Path, recipe: Recipe) -> Artefact:
-    """Builds for all processes, or waits for the one that does."""
-    asked = time.time()
+    """Builds for all processes, or waits for the one that does; for this process alone where that takes too long, or where the folder or
+    another user's lock in it cannot be written. Raises OSError if the disk is full.
+    """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        workspace = Path(tempfile.mkdtemp(prefix='building-', dir=root))
+        with _workspace(root) as workspace, open(root / f'{recipe.folder}.lock', 'a+') as lock:
+            artefact = _build_locked(root, recipe, workspace, lock)
+        why = f'another process has been building for more than {WAIT_LIMIT_S:g} s'
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        return _build_private(recipe, f'{root} cannot be written ({error.strerror or error})')
+        artefact, why = None, f'{root} cannot be written ({error.strerror or error})'
+    return artefact or _build_private(recipe, why)
+
+
+@contextlib.contextmanager
+def _workspace(root: Path) -> Iterator[Path]:
+    """A folder to build in, on the file system of `root`; with all that is left in it, it goes at the end."""
+    folder = Path(tempfile.mkdtemp(prefix='building-', dir=root))
     try:
-        with open(root / f'{recipe.folder}.lock', 'a+') as lock:
-            if not _acquire(lock.fileno(), recipe):
-                return _build_private(recipe, f'another process has been building for more than {WAIT_LIMIT_S:g} s')
-            artefact = _find(root, recipe)
-            if artefact is not None:
-                return artefact
-            _raise_failure_since(asked, lock)
-            _sweep(root)
-            try:
-                return _build(recipe, workspace, root)
-            except KernelUnavailable as error:
-                _note_failure(error, lock)
-                raise
+        yield folder
     finally:
-        shutil.rmtree(workspace, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _build_locked(root: Path, recipe: Recipe, workspace: Path, lock: TextIO) -> Artefact | None:
+    """Builds under the lock, unless another process has built, or failed, while this one waited for it. None: it waited too long."""
+    asked = time.time()
+    if not _acquire(lock.fileno(), recipe):
+        return None
+    artefact = _find(root, recipe)
+    if artefact is not None:
+        return artefact
+    _raise_failure_since(asked, lock)
+    _sweep(root)
+    try:
+        return _build(recipe, workspace, root)
+    except KernelUnavailable as error:
+        _note_failure(error, lock)
+        raise
 
 
 def _build_private(recipe: Recipe, why: str) -> Artefact:
@@ -192,11 +212,8 @@ def _build_private(recipe: Recipe, why: str) -> Artefact:
     artefact = _find(root, recipe)
     if artefact is None:
         _warn_once(f'kernels are built for this process alone: {why}')
-        workspace = Path(tempfile.mkdtemp(prefix='building-', dir=root))
-        try:
+        with _workspace(root) as workspace:
             artefact = _build(recipe, workspace, root)
-        finally:
-            shutil.rmtree(workspace, ignore_errors=True)
     return artefact
 
 
@@ -214,8 +231,10 @@ def _build(recipe: Recipe, workspace: Path, root: Path) -> Artefact:
     try:
         log = recipe.build(new)
     except KernelUnavailable as error:
-        raise KernelUnavailable(f'{recipe}: {error}') from error
+        raise type(error)(f'{recipe}: {error}') from error
     seconds = time.perf_counter() - started
+    if not (new / recipe.file).is_file():
+        raise KernelUnavailable(f'{recipe}: {recipe.compiler} reported success and wrote no {recipe.file}')
     content = (new / recipe.file).read_bytes()
     manifest = {
         'name': recipe.name, 'target': recipe.target, 'compiler': recipe.compiler, 'seconds': round(seconds, 3),
@@ -262,18 +281,19 @@ def _note_failure(error: KernelUnavailable, lock: TextIO) -> None:
     """Leaves the reason in the lock file for those who wait, so that eight ranks meet one hanging compiler once."""
     with contextlib.suppress(OSError):
         lock.truncate(0)
-        lock.write(json.dumps({'time': time.time(), 'message': str(error)}))
+        lock.write(json.dumps({'time': time.time(), 'message': str(error), 'hangs': isinstance(error, CompilerHangs)}))
         lock.flush()
 
 
 def _raise_failure_since(asked: float, lock: TextIO) -> None:
     lock.seek(0)
     try:
-        note = json.loads(lock.read() or '{"time": 0}')
-    except ValueError:  # half written on a full disk
+        note = json.loads(lock.read())
+        when, message, hangs = note['time'], note['message'], note['hangs']
+    except (ValueError, TypeError, KeyError):  # nothing there, or half written on a full disk
         return
-    if note['time'] > asked:
-        raise KernelUnavailable(note['message'])
+    if when > asked:
+        raise CompilerHangs(message) if hangs else KernelUnavailable(message)
 
 
 def _sweep(root: Path) -> None:

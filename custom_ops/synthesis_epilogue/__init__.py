@@ -7,7 +7,7 @@ from torch import Tensor
 
 from custom_ops.backend import choose
 from custom_ops.calling import check_one_device, refusal, takes
-from custom_ops.synthesis_epilogue.fused import pays, synthesis_epilogue_fused
+from custom_ops.synthesis_epilogue.fused import pays, synthesis_epilogue_fused, variant
 from custom_ops.synthesis_epilogue.reference import synthesis_epilogue_reference
 
 __all__ = ['synthesis_epilogue']
@@ -39,7 +39,7 @@ def synthesis_epilogue(
     """
     _check(x, scale, bias, noise, strength, gain)
     noise = None if noise is None else noise.detach().reshape(-1, 1, *x.shape[2:])
-    if backend == 'auto' and not pays(x) or choose('synthesis_epilogue', backend, x.device) == 'reference':
+    if backend == 'auto' and not pays(x) or choose('synthesis_epilogue', backend, x.device, variant(x)) == 'reference':
         return synthesis_epilogue_reference(x, scale, bias, noise, strength, gain, clamp)
     if not takes(x):
         raise refusal('synthesis_epilogue', backend, x)

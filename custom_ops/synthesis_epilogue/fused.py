@@ -38,6 +38,11 @@ def pays(x: Tensor) -> bool:
     return takes(x) and (x.device.type != 'cpu' or x.numel() >= 1 << 14)
 
 
+def variant(x: Tensor) -> tuple[torch.dtype] | tuple[()]:
+    """What the kernels of a GPU are compiled for; nothing for what they do not know."""
+    return (x.dtype,) if takes(x) else ()
+
+
 @functools.cache
 def _host() -> ctypes.CDLL:
     return load_host('synthesis_epilogue', [FOLDER / 'synthesis_epilogue.cpp'])
@@ -46,6 +51,16 @@ def _host() -> ctypes.CDLL:
 @functools.cache
 def _device(device: torch.device, dtype: torch.dtype, width: int) -> DeviceModule:
     return load_device('synthesis_epilogue', CUDA_SOURCE, device, defines=_defines(dtype, width))
+
+
+def _load_device(device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+    for width in _widths(dtype):
+        _device(device, dtype, width)
+
+
+def _widths(dtype: torch.dtype) -> tuple[int, int]:
+    """Numbers that a thread moves at once."""
+    return 1, 16 // dtype.itemsize
 
 
 def _defines(dtype: torch.dtype, width: int) -> dict[str, str | int]:
@@ -103,7 +118,7 @@ def _on_host(parameters: Parameters, backward: bool, tensors: tuple[Tensor | Non
 def _on_device(parameters: Parameters, backward: bool, tensors: tuple[Tensor | None, ...]) -> Tensor:
     """Queues a kernel of a GPU, fitted to what all `tensors` are aligned to; returns the sums of the backward one, [N, SUMS, C]."""
     x, shape = tensors[0], parameters.shape
-    width = layout.pack_size(shape, 16 // x.element_size(), *tensors)
+    width = layout.pack_size(shape, _widths(x.dtype)[1], *tensors)
     grid, block = layout.launch_shape(shape, width)
     partial = x.new_empty(len(x), layout.parts(shape, grid) if backward else 0, SUMS, x.shape[1], dtype=torch.float32)
     parameters.sums = partial.data_ptr()
@@ -224,9 +239,9 @@ for _name, _differentiate, _remember in (
 synthesis_epilogue_fused = short_cut(torch.ops.unposed.synthesis_epilogue_forward.default, _Forward)
 _backward = short_cut(torch.ops.unposed.synthesis_epilogue_backward.default, _Backward)
 
-register_kernel('synthesis_epilogue', 'cpu', lambda device: _host())
-register_kernel('synthesis_epilogue', 'cuda', lambda device: _device(device, torch.float32, 4))
+register_kernel('synthesis_epilogue', 'cpu', lambda device, *variant: _host())
+register_kernel('synthesis_epilogue', 'cuda', _load_device)
 register_device_source(
     'synthesis_epilogue', 'synthesis_epilogue', CUDA_SOURCE,
-    [_defines(dtype, width) for dtype in FORMATS for width in (1, 16 // dtype.itemsize)],
+    [_defines(dtype, width) for dtype in FORMATS for width in _widths(dtype)],
 )  # fmt: skip

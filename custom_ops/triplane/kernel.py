@@ -25,7 +25,7 @@ _HERE = Path(__file__).parent
 _WARPS_PER_MULTIPROCESSOR = 32  # blocks of one warp; more than fit at once even out rays of different length
 
 
-def _load_cpu(device: torch.device) -> ctypes.CDLL:
+def _load_cpu(device: torch.device, *variant: torch.dtype) -> ctypes.CDLL:
     library = load_host('triplane', [_HERE / 'cpu.cpp'])
     assert library.triplane_call_bytes() == ctypes.sizeof(Call), 'parameters.py and parameters.h disagree'
     return library
@@ -80,7 +80,7 @@ def decodes(planes: Tensor, weights: Sequence[Tensor], activation: str, backend:
 
 def _takes(op: str, planes: Tensor, why_not: str | None, backend: str) -> bool:
     if why_not is None:
-        return choose(op, backend, planes.device) != 'reference'
+        return choose(op, backend, planes.device, (planes.dtype,)) != 'reference'
     if backend not in ('auto', 'reference'):
         raise ValueError(f"backend {backend!r} was asked for {op} with {why_not}; use backend='auto' or 'reference'")
     if backend == 'auto' and op not in _told and planes.dtype != torch.float64:

@@ -112,14 +112,10 @@ def _on_cpu(x: Tensor, f: Tensor, up: Two, down: Two, padding: Four, flip_filter
 
 
 def _on_cuda(x: Tensor, f: Tensor, up: Two, down: Two, padding: Four, flip_filter: bool, gain: float) -> Tensor:
-    if f.ndim == 2:
-        return _launch(x, f, up, down, padding, flip_filter, gain)
-    left, right, top, bottom = padding
-    along_x = f[None, :], (up[0], 1), (down[0], 1), (left, right, 0, 0)
-    along_y = f[:, None], (1, up[1]), (1, down[1]), (0, 0, top, bottom)
-    # The axis that shrinks the image goes first, the one that enlarges it last.
-    first, second = (along_x, along_y) if down[0] >= up[0] else (along_y, along_x)
-    return _launch(_launch(x, *first, flip_filter, gain), *second, flip_filter, 1.0)
+    for step_up, step_down, taps, step_padding in passes(f.ndim, filter_size(f), up, down, padding):
+        x = _launch(x, f.reshape(taps), step_up, step_down, step_padding, flip_filter, gain)
+        gain = 1.0
+    return x
 
 
 def _launch(x: Tensor, f: Tensor, up: Two, down: Two, padding: Four, flip_filter: bool, gain: float) -> Tensor:
@@ -161,6 +157,38 @@ def blocks(p: Parameters, defines: dict[str, int | str]) -> int:
     if threads >= 2**31 - BLOCK:
         raise ValueError(f'upfirdn2d of {p.images} images would take {threads} threads, more than 2^31; use smaller batches')
     return -(-threads // BLOCK)
+
+
+def variant(x: Tensor, f: Tensor, up: Two, down: Two, padding: Four) -> tuple:
+    """What upfirdn2d.cu is compiled for, for `_load_device`; nothing where there is an `obstacle`, or sizes are symbols because x is traced."""
+    taps = filter_size(f)
+    known = all(type(number) is int for number in (*taps, *up, *down, *padding))
+    return (x.dtype, f.ndim, taps, up, down, padding) if known and obstacle(x, f) is None else ()
+
+
+def _load_device(
+    device: torch.device, dtype: torch.dtype = torch.float32, ndim: int = 2, taps: Two = (4, 4), up: Two = (2, 2), down: Two = (1, 1),
+    padding: Four = (2, 1, 2, 1),
+) -> None:  # fmt: skip
+    """For the filter and its adjoint, packed or not. `taps` as filter_size has them."""
+    left, _, top, _ = padding
+    back = (taps[1] - 1 - left, 0, taps[0] - 1 - top, 0)  # as far as the kernel is compiled for it; see adjoint_padding
+    for geometry in ((up, down, padding), (down, up, back)):
+        for packs in (False, True):
+            for step in passes(ndim, taps, *geometry):
+                _module(device, macros(dtype, packs, *step))
+
+
+def passes(ndim: int, taps: Two, up: Two, down: Two, padding: Four) -> list[tuple[Two, Two, Two, Four]]:
+    """(up, down, taps, padding) of each launch: one for a filter of two dimensions, two for a separable one.
+
+    The axis that shrinks the image goes first, the one that enlarges it last.
+    """
+    if ndim == 2:
+        return [(up, down, taps, padding)]
+    along_x = (up[0], 1), (down[0], 1), (1, taps[1]), (*padding[:2], 0, 0)
+    along_y = (1, up[1]), (1, down[1]), (taps[0], 1), (0, 0, *padding[2:])
+    return [along_x, along_y] if down[0] >= up[0] else [along_y, along_x]
 
 
 _modules: dict[tuple, DeviceModule] = {}
@@ -217,6 +245,6 @@ for device_type, run in _RUN.items():
 torch.library.register_fake('unposed::upfirdn2d_kernel', _empty_result, lib=_library)
 torch.library.register_autograd('unposed::upfirdn2d_kernel', _backward, setup_context=_remember, lib=_library)
 
-register_kernel('upfirdn2d', 'cpu', lambda device: _host_functions())
-register_kernel('upfirdn2d', 'cuda', lambda device: _module(device, COMMON[0]))
+register_kernel('upfirdn2d', 'cpu', lambda device, *variant: _host_functions())
+register_kernel('upfirdn2d', 'cuda', _load_device)
 register_device_source('upfirdn2d', 'upfirdn2d', FOLDER / 'upfirdn2d.cu', COMMON)

@@ -16,6 +16,7 @@ from custom_ops.backend import KERNELS, choose, explain, register_kernel
 from custom_ops.jit import KernelUnavailable
 
 ROOT = Path(__file__).resolve().parents[2]
+REGISTERED = [op for op, kernels in KERNELS.items() if 'cpu' in kernels]
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +25,7 @@ def fresh(monkeypatch):
     monkeypatch.setattr(backend_module, 'KERNELS', {op: {} for op in KERNELS})
     monkeypatch.setattr(backend_module, '_decided', {})
     monkeypatch.setattr(backend_module, '_refused', {})
+    monkeypatch.setattr(backend_module, '_said', set())
     monkeypatch.setattr(backend_module, '_warned', set())
     monkeypatch.delenv('UNPOSED_KERNELS', raising=False)
 
@@ -148,32 +150,22 @@ def test_is_a_constant_for_torch_compile():
     assert double_if_kernel(torch.ones(1)) == 2
 
 
-WITHOUT_COMPILERS = """
-import logging, sys, torch
-from pathlib import Path
-import custom_ops
-assert 'torch._dynamo' not in sys.modules, 'the import of custom_ops brings in the compiler of torch, which takes seconds'
-from custom_ops.backend import KERNELS, register_kernel
-from custom_ops.jit import load_host
-
-logging.basicConfig(format='%(message)s', level=logging.WARNING)
-for op in KERNELS:
-    register_kernel(op, 'cpu', lambda device: load_host('any', [Path(custom_ops.__file__)]))
-planes, points, axes = torch.ones(1, 1, 1, 2, 2), torch.zeros(1, 1, 3), torch.eye(3)[None, :2]
-custom_ops.bias_act(torch.zeros(1, 2))
-custom_ops.upfirdn2d(torch.zeros(1, 1, 4, 4), torch.ones(2, 2))
-print(custom_ops.sample_planes(planes, points, axes).item(), custom_ops.decode_planes(planes, points, axes, [torch.ones(1, 1)], [torch.ones(1)]).item())
-"""
-
-
-def test_without_compilers_the_references_run_and_one_line_says_why():
-    environment = {name: value for name, value in os.environ.items() if name != 'CXX'} | {'PATH': ''}
-    child = subprocess.run(
-        [sys.executable, '-c', WITHOUT_COMPILERS], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
-    )
-    assert child.stdout == '1.0 2.0\n'
+def test_without_compilers_the_references_run_and_one_line_says_why(tmp_path):
+    """All operations with their own kernels, and training, in a process that finds no program at all."""
+    (tmp_path / 'bin').mkdir()
+    environment = {name: value for name, value in os.environ.items() if name not in ('CXX', 'CUDA_HOME', 'UNPOSED_KERNELS')}
+    environment |= {'PATH': str(tmp_path / 'bin'), 'UNPOSED_CACHE': str(tmp_path / 'cache')}
+    command = [sys.executable, '-m', 'tests.custom_ops.without_compilers']
+    child = subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert child.returncode == 0, child.stderr
+    ops = [*REGISTERED, 'sample_planes']
+    assert sorted(child.stdout.splitlines()) == sorted([*(f'{op} True' for op in ops), 'images 8', 'started []'])
+    reason = 'there is no C++ compiler here; install g++ (package g++ or gcc-c++), or name another in $CXX'
     lines = child.stderr.splitlines()
-    assert len(lines) == 1 and 'there is no C++ compiler here; install g++' in lines[0]
+    for op in REGISTERED:
+        assert any(line.endswith(f' custom_ops {op} on cpu: reference ({reason})') for line in lines), f'{op} never asked for its kernel'
+    assert len([line for line in lines if not line.startswith('INFO ')]) == 1 == len([line for line in lines if line.startswith('WARNING custom_ops ')])
+    assert not (tmp_path / 'cache').exists()
 
 
 def test_table(monkeypatch, capsys):

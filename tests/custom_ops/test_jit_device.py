@@ -1,6 +1,9 @@
 """Kernels for CUDA, as far as a machine without a GPU can tell: both compilers, what the cubin says, and every call that reaches the driver."""
 
 import ctypes
+import os
+import shutil
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -9,7 +12,7 @@ import torch
 
 from custom_ops import __main__ as command
 from custom_ops.backend import DeviceSource
-from custom_ops.jit import DeviceModule, KernelUnavailable, compile_cubin, compiling, device, load_device, store
+from custom_ops.jit import DeviceModule, KernelUnavailable, compile_cubin, compiling, device, load_device, nvrtc, store
 from custom_ops.jit.cubin import parameter_bytes
 from custom_ops.jit.device import build_device, find_nvcc
 from custom_ops.jit.driver import MAX_DYNAMIC_SHARED_BYTES, Driver, DriverError
@@ -97,6 +100,72 @@ def test_auto_prefers_nvrtc_and_makes_do_with_nvcc(source, monkeypatch):
         build_device('scale', source, **options)
     with pytest.raises(KernelUnavailable, match='there is no nvcc'):
         build_device('scale', source, compiler='nvcc', **options)
+
+
+FAKE_NVRTC = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <signal.h>
+static const char* log = "ptxas info\n\377";
+extern "C" {
+const char* nvrtcGetErrorString(int code) { return code == 6 ? "NVRTC_ERROR_COMPILATION" : "NVRTC_ERROR_OUT_OF_MEMORY"; }
+int nvrtcVersion(int* major, int* minor) { *major = 99; *minor = 1; return 0; }
+int nvrtcCreateProgram(void** program, const char* source, const char* name, int, const char* const*, const char* const*) {
+    *program = strdup(source);
+    return MODE == 'n';
+}
+int nvrtcCompileProgram(void* program, int count, const char* const* options) {
+    FILE* file = fopen(getenv("FAKE_NVRTC_PROCESS"), "w");
+    fprintf(file, "%d", getpid());
+    fclose(file);
+    if (MODE == 'h') sleep(20);
+    if (MODE == 'c') raise(SIGSEGV);
+    return MODE == 'e' ? 6 : 0;
+}
+int nvrtcGetProgramLogSize(void*, size_t* size) { *size = strlen(log) + 1; return 0; }
+int nvrtcGetProgramLog(void*, char* out) { strcpy(out, log); return 0; }
+int nvrtcGetCUBINSize(void* program, size_t* size) { *size = strlen((char*)program); return 0; }
+int nvrtcGetCUBIN(void* program, char* out) { memcpy(out, program, strlen((char*)program)); return 0; }
+int nvrtcDestroyProgram(void**) { return 0; }
+}
+"""
+NVRTC_THAT = {
+    'works': None,
+    'hangs': r'NVRTC 99\.1 did not finish within 1 s and was stopped$',
+    'crashes': r'NVRTC 99\.1 failed \(signal SIGSEGV\) and said nothing$',
+    'errs': 'NVRTC 99\\.1 failed \\(exit code 1\\):\nptxas info\n\N{REPLACEMENT CHARACTER}\nNVRTC_ERROR_COMPILATION$',
+    'never starts': r'NVRTC 99\.1 failed \(exit code 1\):\nNVRTC_ERROR_OUT_OF_MEMORY$',
+}
+
+
+@pytest.mark.skipif(shutil.which('g++') is None, reason='there is no g++')
+@pytest.mark.parametrize('how', NVRTC_THAT)
+def test_nvrtc_has_a_process_of_its_own(source, monkeypatch, tmp_path, how):
+    """Which is stopped when it takes too long, and whose crash is not ours."""
+    library = tmp_path / 'libnvrtc.so.99'
+    (tmp_path / 'fake.cpp').write_text(FAKE_NVRTC)
+    mode = f"-DMODE='{how[0]}'"
+    subprocess.run(['g++', '-shared', '-fPIC', mode, str(tmp_path / 'fake.cpp'), '-o', str(library)], check=True)
+    monkeypatch.setattr(nvrtc, '_candidates', lambda: [library])
+    monkeypatch.setattr(device, 'find_nvrtc', nvrtc.find_nvrtc.__wrapped__)  # which remembers nothing
+    monkeypatch.setattr(compiling, 'LIMIT_S', 1)
+    monkeypatch.setattr(store, '_hanging', {})
+    monkeypatch.setenv('FAKE_NVRTC_PROCESS', str(tmp_path / 'process'))
+    options = {'arch': 'sm_90', 'defines': {'HOW': how.replace(' ', '_')}}
+    if how == 'works':
+        artefact = build_device('fake', source, **options)
+        assert artefact.path.read_bytes() == source.read_bytes() and artefact.compiler == 'NVRTC 99.1'
+        assert artefact.log == 'ptxas info\n\N{REPLACEMENT CHARACTER}'
+    else:
+        with pytest.raises(KernelUnavailable, match=rf'^kernel fake \(sm_90 HOW={options["defines"]["HOW"]}\): {NVRTC_THAT[how]}'):
+            build_device('fake', source, **options)
+    if how != 'never starts':
+        process = int((tmp_path / 'process').read_text())
+        assert process != os.getpid()
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
 
 
 def test_the_command_compiles_every_source(source, monkeypatch, capsys):

@@ -24,12 +24,14 @@ SOURCE = '#include "factor.h"\nextern "C" int scaled(int x) { return FACTOR * x;
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """A cache of this test, and no compiler named in the environment."""
+    """A cache and temporary folders of this test, and no compiler named in the environment."""
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
     monkeypatch.setenv('UNPOSED_CACHE', str(tmp_path / 'cache'))
     monkeypatch.delenv('CXX', raising=False)
     store._warn_once.cache_clear()
     store.private_folder.cache_clear()
-    compiling.version.cache_clear()
+    compiling._version.cache_clear()
+    monkeypatch.setattr(store, '_hanging', {})
     return tmp_path / 'cache' / 'kernels'
 
 
@@ -144,10 +146,13 @@ def at_once(count: int, task, *arguments) -> list:
 
     def work():
         barrier.wait()
+        answer = 'another error, which that process printed'
         try:
-            answers.put(task(*arguments))
+            answer = task(*arguments)
         except KernelUnavailable as error:
-            answers.put(str(error))
+            answer = str(error)
+        finally:
+            answers.put(answer)
 
     processes = [context.Process(target=work) for _ in range(count)]
     for process in processes:
@@ -195,6 +200,14 @@ def test_a_process_that_dies_while_building_blocks_nobody(cache, source, tmp_pat
         os.kill(int(begun.read_text()), signal.SIGKILL)  # the orphaned compiler
 
 
+def test_a_note_of_an_earlier_failure_that_makes_no_sense_is_overlooked(cache, source):
+    path = build(source).path
+    for note in ('5', '{"time": 9e9}', '{"ti', '\0'):
+        shutil.rmtree(path.parent)
+        path.parent.with_suffix('.lock').write_text(note)
+        assert build(source).built_now
+
+
 def test_who_waits_too_long_builds_alone(cache, source, monkeypatch, caplog):
     path = build(source).path
     shutil.rmtree(path.parent)
@@ -211,6 +224,7 @@ def test_a_compiler_that_hangs_is_stopped_with_its_children(cache, source, tmp_p
     monkeypatch.setenv('CXX', compiler(tmp_path, f'sleep 600 & echo $! >> {tmp_path}/children; wait'))
     monkeypatch.setattr(compiling, 'LIMIT_S', 0.5)
     for sources in ([source], [source, source.parent / 'factor.h']):
+        store._hanging.clear()
         with pytest.raises(KernelUnavailable, match='did not finish within 0.5 s'):
             build_host('slow', sources, isa='baseline')
     for child in (tmp_path / 'children').read_text().split():
@@ -228,6 +242,36 @@ def alive(process: int) -> bool:
         return False
 
 
+def test_a_compiler_that_hangs_costs_its_limit_once(cache, source, tmp_path, monkeypatch):
+    """However many kernels are wanted, by however many processes, and one reason is given for all of them."""
+    monkeypatch.setenv('CXX', compiler(tmp_path, 'exec sleep 600'))
+    monkeypatch.setattr(compiling, 'LIMIT_S', 1)
+
+    def build_two(source):
+        reasons = []
+        for name in ('first', 'second'):
+            with pytest.raises(KernelUnavailable) as caught:
+                build_host(name, [source], isa='baseline')
+            reasons.append(str(caught.value))
+        return reasons
+
+    reasons = {reason for pair in at_once(3, build_two, source) for reason in pair}
+    assert reasons == {'kernel first (baseline): fake-g++ did not finish within 1 s and was stopped'} and runs(tmp_path) == 1
+
+
+@pytest.mark.parametrize('body, reason', [('exec sleep 600', 'did not finish within 0.3 s'), ('echo no licence; exit 3', 'failed .exit code 3.:\nno licence')])
+def test_a_compiler_that_does_not_tell_its_version_is_asked_once(cache, source, tmp_path, monkeypatch, body, reason):
+    script = tmp_path / 'mute-g++'
+    script.write_text(f'#!/bin/sh\necho run >> {tmp_path}/runs\n{body}\n')
+    script.chmod(0o755)
+    monkeypatch.setenv('CXX', str(script))
+    monkeypatch.setattr(compiling, 'VERSION_LIMIT_S', 0.3)
+    for name in ('first', 'second'):
+        with pytest.raises(KernelUnavailable, match=f'^mute-g.. --version {reason}'):
+            build_host(name, [source], isa='baseline')
+    assert runs(tmp_path) == 1
+
+
 def test_a_cache_that_cannot_be_written_is_replaced_by_a_private_one(cache, source, monkeypatch, caplog):
     monkeypatch.setenv('UNPOSED_CACHE', '/dev/null/cache')
     first, second = build(source), build(source)
@@ -237,6 +281,74 @@ def test_a_cache_that_cannot_be_written_is_replaced_by_a_private_one(cache, sour
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == [
         'kernels are built for this process alone: /dev/null/cache/kernels cannot be written (Not a directory)'
     ]
+
+
+def without_rights(task, *arguments):
+    """What the task returns in a process that is not the superuser's."""
+
+    def work():
+        if os.getuid() == 0:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+        return task(*arguments)
+
+    return at_once(1, work)[0]
+
+
+@pytest.mark.parametrize('what', ['lock', 'folder'])
+def test_what_another_user_left_is_replaced_by_a_private_one(cache, source, monkeypatch, what):
+    """In a cache that all may write to, another user's lock that cannot be opened, or folder that can be neither read nor replaced."""
+    with tempfile.TemporaryDirectory(dir='/tmp') as name:  # which others may enter, unlike those of pytest
+        place, temporary = Path(name), Path(name) / 'tmp'
+        monkeypatch.setenv('UNPOSED_CACHE', name)
+        sources = shutil.copytree(source.parent, place / 'sources')
+        path = build(sources / source.name).path
+        temporary.mkdir()
+        place.chmod(0o755)
+        for folder in (temporary, store.cache_folder()):
+            folder.chmod(0o1777)
+        monkeypatch.setattr(tempfile, 'tempdir', str(temporary))
+        if what == 'lock':
+            shutil.rmtree(path.parent)
+            path.parent.with_suffix('.lock').chmod(0o444)
+        else:
+            path.parent.with_suffix('.lock').chmod(0o666)
+            path.parent.chmod(0)
+        artefact = without_rights(build, sources / source.name)
+        if what == 'folder':
+            path.parent.chmod(0o755)
+        assert isinstance(artefact, store.Artefact), artefact
+        assert artefact.built_now and artefact.path.is_relative_to(temporary) and artefact.path.exists()
+
+
+# Everything that is written to the cache: whose attribute it is, and its name.
+WRITING = {'folder': (tempfile, 'mkdtemp'), 'lock': (store, 'open'), 'manifest': (Path, 'write_text'), 'move': (Path, 'rename')}
+
+
+@pytest.mark.parametrize('step', WRITING)
+@pytest.mark.parametrize('number', [errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT], ids=errno.errorcode.get)
+def test_every_step_of_writing_may_fail(cache, source, monkeypatch, caplog, step, number):
+    place, name = WRITING[step]
+    real = getattr(place, name, open)
+    private = store.private_folder()
+
+    def write(*arguments, **options):
+        if Path(options.get('dir') or arguments[0]).is_relative_to(private):
+            return real(*arguments, **options)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(place, name, write, raising=False)
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        with pytest.raises(KernelUnavailable, match=f'^kernel scaled .baseline. could not be written.*{os.strerror(number)}.*set UNPOSED_CACHE'):
+            build(source)
+        assert list(private.iterdir()) == [] and caplog.text == ''
+    else:
+        artefact = build(source)
+        assert artefact.built_now and artefact.path.is_relative_to(private)
+        [record] = caplog.records
+        assert record.message == f'kernels are built for this process alone: {cache} cannot be written ({os.strerror(number)})'
+    assert left_behind(cache) == []
 
 
 def test_a_cache_that_cannot_be_written_can_be_read(cache, source, monkeypatch):
@@ -264,13 +376,6 @@ def test_a_full_disk_is_a_reason_and_leaves_nothing(cache, source, tmp_path, mon
     assert reason.startswith('kernel empty') and 'File too large' in reason
     assert left_behind(cache) == []
 
-    def refuse(*arguments, **options):
-        raise OSError(errno.ENOSPC, 'No space left on device')
-
-    monkeypatch.setattr(tempfile, 'mkdtemp', refuse)
-    with pytest.raises(KernelUnavailable, match='No space left on device.*set UNPOSED_CACHE'):
-        build(source)
-
 
 def test_a_compile_error_shows_the_last_lines(cache, source):
     source.write_text('int a;\n' * 3 + ''.join(f'wrong{index} x;\n' for index in range(40)))
@@ -280,6 +385,32 @@ def test_a_compile_error_shows_the_last_lines(cache, source):
     assert lines[0] == 'kernel scaled (baseline): g++ failed (exit code 1):'
     assert len(lines) == 1 + compiling.LAST_LINES and any("'wrong39' does not name a type" in line for line in lines)
     assert left_behind(cache) == []
+
+
+BROKEN = {
+    'crashes': ('kill -SEGV $$', 'failed (signal SIGSEGV) and said nothing'),
+    'is ended by a signal without a name': ('kill -40 $$', 'failed (signal 40) and said nothing'),
+    'prints garbage': ('printf "one\\0two\\033[2J\\377"; head -c 30000 /dev/urandom; head -c 3000 /dev/zero; exit 9', 'failed (exit code 9):'),
+    'writes nothing': ('exit 0', 'fake 1.0 reported success and wrote no scaled.so'),
+}
+
+
+@pytest.mark.parametrize('how', BROKEN)
+def test_a_compiler_that_breaks_is_a_reason_in_one_line(cache, source, tmp_path, monkeypatch, how):
+    body, reason = BROKEN[how]
+    monkeypatch.setenv('CXX', compiler(tmp_path, body))
+    with pytest.raises(KernelUnavailable) as caught:
+        build(source)
+    first, *said = str(caught.value).split('\n')
+    assert first.startswith('kernel scaled (baseline): ') and first.endswith(reason)
+    assert len(said) <= compiling.LAST_LINES and all(line.isprintable() and len(line) <= compiling.LONGEST_LINE for line in said)
+    assert bool(said) == (how == 'prints garbage') and left_behind(cache) == []
+
+
+def test_ninja_tells_what_the_compiler_said(cache, source):
+    (source.parent / 'other.cpp').write_text('wrong x;\n')
+    with pytest.raises(KernelUnavailable, match=r"^kernel both \(baseline\): ninja failed \(exit code 1\):\n(.*\n)*.*'wrong' does not name a type"):
+        build_host('both', [source, source.parent / 'other.cpp'], isa='baseline')
 
 
 def test_a_file_that_cannot_be_loaded_is_a_reason(cache, source):
@@ -294,6 +425,9 @@ def test_a_compiler_that_was_named_must_exist(cache, source, monkeypatch):
         build(source)
     monkeypatch.setenv('CXX', '/dev/null')
     with pytest.raises(KernelUnavailable):
+        build(source)
+    monkeypatch.setenv('CXX', "'g++")
+    with pytest.raises(KernelUnavailable, match=r"^\$CXX is not a command \(No closing quotation\): 'g..; repair or unset it$"):
         build(source)
 
 
@@ -314,6 +448,8 @@ def test_the_cache_follows_the_environment(monkeypatch, tmp_path):
     assert store.cache_folder() == tmp_path / '.cache' / 'unposed' / 'kernels'
     monkeypatch.setenv('UNPOSED_CACHE', '~/fast')
     assert store.cache_folder() == tmp_path / 'fast' / 'kernels'
+    monkeypatch.setenv('UNPOSED_CACHE', '~nobody-of-this-name/fast')
+    assert store.cache_folder() == store.private_folder()
 
 
 def test_the_manifest_says_how_it_was_built(cache, source):
