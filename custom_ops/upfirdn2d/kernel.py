@@ -204,10 +204,12 @@ def _module(device: torch.device, defines: dict[str, int | str]) -> DeviceModule
 # What the networks and the augmentation ask for; anything else is compiled when it is met.
 COMMON = [
     macros(dtype, packs, up, down, (4, 4), padding)
-    for dtype, packs in ((torch.float32, False), (torch.float32, True), (torch.bfloat16, True), (torch.float16, True))
+    for dtype in FORMATS
+    for packs in (False, True)
     for up, down, padding in (((2, 2), (1, 1), (2, 1, 2, 1)), ((1, 1), (2, 2), (1, 1, 1, 1)), ((1, 1), (1, 1), (2, 2, 2, 2)))
 ] + [
-    macros(torch.float32, False, up, down, taps, (0, 0, 0, 0))
+    macros(dtype, False, up, down, taps, (0, 0, 0, 0))
+    for dtype in FORMATS
     for up, down, taps in (((2, 1), (1, 1), (1, 12)), ((1, 2), (1, 1), (12, 1)), ((1, 1), (2, 1), (1, 12)), ((1, 1), (1, 2), (12, 1)))
 ]
 
