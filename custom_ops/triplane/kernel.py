@@ -41,8 +41,8 @@ for _op in ('render_planes', 'decode_planes'):
 register_device_source('render_planes', 'triplane', _HERE / 'cuda.cu', [{'TEXEL': FORMATS[dtype]} for dtype in PLANE_DTYPES])
 
 
-def refusal(planes: Tensor, widths: Sequence[int], activation: str, coarse: int, fine: int) -> str | None:
-    """Why the kernels cannot take such a field and so many samples per ray, or None."""
+def refusal(planes: Tensor, widths: Sequence[int], activation: str, coarse: int, fine: int, *, backward: bool) -> str | None:
+    """Why the kernels cannot take such a field and so many samples per ray, with gradients or without, or None."""
     if activation not in ACTIVATIONS:
         return f'activation {activation!r}; the kernels know {", ".join(ACTIVATIONS)}'
     if len(widths) - 1 > MOST_LAYERS:
@@ -50,10 +50,11 @@ def refusal(planes: Tensor, widths: Sequence[int], activation: str, coarse: int,
     if planes.dtype not in PLANE_DTYPES:
         return f'planes of {planes.dtype}; the kernels know {", ".join(map(str, PLANE_DTYPES))}'
     if planes.device.type == 'cuda':
-        need = shared_bytes(planes.shape[1], widths, coarse, fine, backward=True)
+        need = shared_bytes(planes.shape[1], widths, coarse, fine, backward=backward)
         have = torch.cuda.get_device_properties(planes.device).shared_memory_per_block_optin
         if need > have:
-            return f'{need} bytes of shared memory for a ray of {coarse + fine} samples and layers of {widths}; this GPU has {have}'
+            gradients = 'with gradients' if backward else 'without gradients'
+            return f'{need} bytes of shared memory for a ray of {coarse + fine} samples and layers of {widths}, {gradients}; this GPU has {have}'
     return None
 
 
@@ -62,20 +63,29 @@ def _run(job: str, call: Call, planes: Tensor, *, backward: bool, threads: int =
     if planes.device.type == 'cpu':
         getattr(_load_cpu(planes.device), f'triplane_{job}')(ctypes.byref(call), threads)
         return
-    warps = torch.cuda.get_device_properties(planes.device).multi_processor_count * _WARPS_PER_MULTIPROCESSOR
     shared = shared_bytes(call.plane_count, call.widths[: call.layers + 1], call.coarse, call.fine, backward=backward)
-    _load_cuda(planes.device, planes.dtype).launch(job, grid=min(warps, call.images * call.rays), block=32, parameters=call, shared_bytes=shared)
+    _load_cuda(planes.device, planes.dtype).launch(job, grid=_blocks(call, planes.device), block=32, parameters=call, shared_bytes=shared)
 
 
-def renders(field: 'TriplaneField', coarse: int, fine: int, backend: str) -> bool:
-    """Whether a kernel renders this field; says once why one that exists does not."""
-    widths = _widths(field.planes, field.weights)
-    return _takes('render_planes', field.planes, refusal(field.planes, widths, field.activation, coarse, fine), backend)
+def _blocks(call: Call, device: torch.device) -> int:
+    warps = torch.cuda.get_device_properties(device).multi_processor_count * _WARPS_PER_MULTIPROCESSOR
+    return min(warps, call.images * call.rays)
 
 
-def decodes(planes: Tensor, weights: Sequence[Tensor], activation: str, backend: str) -> bool:
-    """Whether a kernel decodes free points of these planes."""
-    return _takes('decode_planes', planes, refusal(planes, _widths(planes, weights), activation, 1, 0), backend)
+def renders(field: 'TriplaneField', coarse: int, fine: int, backend: str, *, backward: bool) -> bool:
+    """Whether a kernel renders this field, with gradients or without; says once why one that exists does not."""
+    why_not = refusal(field.planes, _widths(field.planes, field.weights), field.activation, coarse, fine, backward=backward)
+    return _takes('render_planes', field.planes, why_not, backend)
+
+
+def decodes(planes: Tensor, weights: Sequence[Tensor], activation: str, backend: str, *, backward: bool) -> bool:
+    """Whether a kernel decodes free points of these planes, with gradients or without."""
+    return _takes('decode_planes', planes, refusal(planes, _widths(planes, weights), activation, 1, 0, backward=backward), backend)
+
+
+def wants_gradients(*tensors: Tensor) -> bool:
+    """Whether autograd will ask for the gradient of a result of these."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def _takes(op: str, planes: Tensor, why_not: str | None, backend: str) -> bool:
