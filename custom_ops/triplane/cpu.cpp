@@ -65,15 +65,17 @@ void unpack(const Call& call, const double* sums, float* decoder) {
 }
 
 template <class Texel>
-__attribute__((noinline)) void backward_packets(const Call given, Job job, int64_t first, int64_t last, int thread) {
+__attribute__((noinline)) void backward_packets(const Call given, Job job, int64_t first, int64_t last, int thread, int threads) {
     const Call call = given;
     Memory memory(Scratch(call, nullptr, true).floats);
     Scratch scratch(call, memory.at, true);
     int size = Scratch::gradient_size(call);
     std::vector<double> sums(size);
-    float* grad_planes = call.grad_planes + thread * call.grad_planes_size;
     for (int64_t i = first; i < last; i++) {
         Packet packet = packet_number(call, scratch, i);
+        // The threads that share an image add to its parts one after the other; packet.image * threads / images is the first of them.
+        int64_t part = call.grad_parts > 1 ? thread - packet.image * threads / call.images : 0;
+        float* grad_planes = call.grad_planes + part * call.images * call.grad_image_size;
         if (job == RENDER) {
             render_packet_backward<Texel>(call, packet, scratch, grad_planes, scratch.grad_decoder);
         } else {
@@ -97,12 +99,15 @@ void forward(const Call& call, Job job, int threads) {
 
 void backward(const Call& call, Job job, int threads) {
     int64_t per_image = packets_per_image(call, Scratch(call, nullptr, true));
-    int64_t together = call.grad_planes_size ? 1 : per_image;
-    parallel_for(call.images * per_image / together, threads, [&](int64_t first, int64_t last, int thread) {
+    bool whole = call.grad_parts == 1;
+    int64_t together = whole ? per_image : 1, count = whole ? call.images : call.images * per_image;
+    // Exactly so many threads, idle ones too where packets are few: the parts of an image were counted for them.
+    parallel_for(threads, threads, [&](int64_t, int64_t, int thread) {
+        int64_t first = count * thread / threads * together, last = count * (thread + 1) / threads * together;
         if (call.planes_are_bfloat16) {
-            backward_packets<BFloat16>(call, job, first * together, last * together, thread);
+            backward_packets<BFloat16>(call, job, first, last, thread, threads);
         } else {
-            backward_packets<float>(call, job, first * together, last * together, thread);
+            backward_packets<float>(call, job, first, last, thread, threads);
         }
     });
 }
@@ -125,10 +130,6 @@ void triplane_query(const Call* call, int threads) {
 
 void triplane_query_backward(const Call* call, int threads) {
     backward(*call, QUERY, threads);
-}
-
-int triplane_scratch_floats(const Call* call, int backward) {
-    return Scratch(*call, nullptr, backward).floats;
 }
 
 int triplane_call_bytes() {

@@ -23,6 +23,7 @@ PLANE_DTYPES = (torch.float32, torch.bfloat16)
 
 _HERE = Path(__file__).parent
 _WARPS_PER_MULTIPROCESSOR = 32  # blocks of one warp; more than fit at once even out rays of different length
+_MOST_DECODER_SUMS = 1 << 22  # 16 MiB: a row for each of 985 blocks of EG3D's decoder
 
 
 def _load_cpu(device: torch.device, *variant: torch.dtype) -> ctypes.CDLL:
@@ -41,8 +42,8 @@ for _op in ('render_planes', 'decode_planes'):
 register_device_source('render_planes', 'triplane', _HERE / 'cuda.cu', [{'TEXEL': FORMATS[dtype]} for dtype in PLANE_DTYPES])
 
 
-def refusal(planes: Tensor, widths: Sequence[int], activation: str, coarse: int, fine: int) -> str | None:
-    """Why the kernels cannot take such a field and so many samples per ray, or None."""
+def refusal(planes: Tensor, widths: Sequence[int], activation: str, coarse: int, fine: int, *, backward: bool) -> str | None:
+    """Why the kernels cannot take such a field and so many samples per ray, with gradients or without, or None."""
     if activation not in ACTIVATIONS:
         return f'activation {activation!r}; the kernels know {", ".join(ACTIVATIONS)}'
     if len(widths) - 1 > MOST_LAYERS:
@@ -50,32 +51,44 @@ def refusal(planes: Tensor, widths: Sequence[int], activation: str, coarse: int,
     if planes.dtype not in PLANE_DTYPES:
         return f'planes of {planes.dtype}; the kernels know {", ".join(map(str, PLANE_DTYPES))}'
     if planes.device.type == 'cuda':
-        need = shared_bytes(planes.shape[1], widths, coarse, fine, backward=True)
+        need = shared_bytes(planes.shape[1], widths, coarse, fine, backward=backward)
         have = torch.cuda.get_device_properties(planes.device).shared_memory_per_block_optin
         if need > have:
-            return f'{need} bytes of shared memory for a ray of {coarse + fine} samples and layers of {widths}; this GPU has {have}'
+            gradients = 'with gradients' if backward else 'without gradients'
+            return f'{need} bytes of shared memory for a ray of {coarse + fine} samples and layers of {widths}, {gradients}; this GPU has {have}'
     return None
 
 
 def _run(job: str, call: Call, planes: Tensor, *, backward: bool, threads: int = 1) -> None:
     """Starts a kernel on the device of the planes; on a processor, with so many threads, it is done when this returns."""
+    if call.images * call.rays == 0:  # results have no elements then, and gradients are zeros already
+        return
     if planes.device.type == 'cpu':
         getattr(_load_cpu(planes.device), f'triplane_{job}')(ctypes.byref(call), threads)
         return
-    warps = torch.cuda.get_device_properties(planes.device).multi_processor_count * _WARPS_PER_MULTIPROCESSOR
     shared = shared_bytes(call.plane_count, call.widths[: call.layers + 1], call.coarse, call.fine, backward=backward)
-    _load_cuda(planes.device, planes.dtype).launch(job, grid=min(warps, call.images * call.rays), block=32, parameters=call, shared_bytes=shared)
+    _load_cuda(planes.device, planes.dtype).launch(job, grid=_blocks(call, planes.device), block=32, parameters=call, shared_bytes=shared)
 
 
-def renders(field: 'TriplaneField', coarse: int, fine: int, backend: str) -> bool:
-    """Whether a kernel renders this field; says once why one that exists does not."""
-    widths = _widths(field.planes, field.weights)
-    return _takes('render_planes', field.planes, refusal(field.planes, widths, field.activation, coarse, fine), backend)
+def _blocks(call: Call, device: torch.device) -> int:
+    warps = torch.cuda.get_device_properties(device).multi_processor_count * _WARPS_PER_MULTIPROCESSOR
+    return min(warps, call.images * call.rays)
 
 
-def decodes(planes: Tensor, weights: Sequence[Tensor], activation: str, backend: str) -> bool:
-    """Whether a kernel decodes free points of these planes."""
-    return _takes('decode_planes', planes, refusal(planes, _widths(planes, weights), activation, 1, 0), backend)
+def renders(field: 'TriplaneField', coarse: int, fine: int, backend: str, *, backward: bool) -> bool:
+    """Whether a kernel renders this field, with gradients or without; says once why one that exists does not."""
+    why_not = refusal(field.planes, _widths(field.planes, field.weights), field.activation, coarse, fine, backward=backward)
+    return _takes('render_planes', field.planes, why_not, backend)
+
+
+def decodes(planes: Tensor, weights: Sequence[Tensor], activation: str, backend: str, *, backward: bool) -> bool:
+    """Whether a kernel decodes free points of these planes, with gradients or without."""
+    return _takes('decode_planes', planes, refusal(planes, _widths(planes, weights), activation, 1, 0, backward=backward), backend)
+
+
+def wants_gradients(*tensors: Tensor) -> bool:
+    """Whether autograd will ask for the gradient of a result of these."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def _takes(op: str, planes: Tensor, why_not: str | None, backend: str) -> bool:
@@ -139,18 +152,18 @@ def _transposed(decoder: Tensor, widths: Sequence[int]) -> Tensor:
 
 
 def _channels_innermost(planes: Tensor) -> Tensor:
-    """The planes [N, P, C, H, W] with the channels of a texel side by side in memory; images may share theirs."""
-    shared = _are_shared(planes)
-    one = planes[:1] if shared else planes
-    # The kernels take any order of planes, rows and texels, as long as nothing overlaps: the gradient has the same strides.
-    if one.stride(2) != 1 or sum((size - 1) * stride for size, stride in zip(one.shape, one.stride())) + 1 != one.numel():
-        one = one.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
-    return one.expand_as(planes) if shared else one
+    """The planes [N, P, C, H, W] with the channels of a texel side by side in memory. Images may lie anywhere, also all in one place."""
+    shape, strides = planes.shape[1:], planes.stride()[1:]
+    # The kernels take any order of planes, rows and texels, as long as nothing overlaps: an image of the gradient has the same strides.
+    if planes.stride(2) == 1 and sum((size - 1) * stride for size, stride in zip(shape, strides)) + 1 == shape.numel():
+        return planes
+    own = planes[:1] if planes.stride(0) == 0 else planes
+    return own.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3).expand_as(planes)
 
 
 def _describe(planes: Tensor, axes: Tensor, decoder: Tensor, widths: Sequence[int], activation: str) -> Call:
     """What every job is told."""
-    if planes[0].numel() + sum(planes.stride()[1:]) >= 2**31:
+    if planes.shape[1:].numel() + sum(planes.stride()[1:]) >= 2**31:
         raise ValueError(f'planes of shape {tuple(planes.shape)} are too large: an image may have 2^31 elements')
     n, p, c, h, w = planes.shape
     call = Call(
@@ -217,38 +230,56 @@ def _render_backward(
     if wants_rays:
         call.grad_origins, call.grad_directions, call.grad_near, call.grad_far = map(pointer, rays)
     _run('render_backward', call, rendering.planes, backward=True, threads=len(grad_decoder))
-    return _planes_gradient(grad_planes, rendering.planes), _total(grad_decoder), *rays
-
-
-def _are_shared(planes: Tensor) -> bool:
-    """Whether all images have the same planes, and not copies of them."""
-    return planes.stride(0) == 0 and len(planes) > 1
+    return _planes_gradient(grad_planes, rendering.planes), _decoder_gradient(grad_decoder), *rays
 
 
 def _gradient_buffers(call: Call, planes: Tensor, decoder: Tensor) -> tuple[Tensor, Tensor]:
-    """Zeros for the planes [B, elements in the order of memory] and for the decoder [T, numbers]; the call is told of them.
+    """Zeros for the planes [parts, N, elements of an image in the order of memory] and the decoder [rows, numbers]; the call is told of them.
 
-    T threads add to one each. Planes need that only where several threads work for the same image; the blocks of a GPU add atomically.
+    On a processor a row for each thread. The blocks of a GPU, which add atomically, share one part and, if they are many, rows.
     """
-    threads = max(1, min(torch.get_num_threads(), call.images * call.rays)) if planes.device.type == 'cpu' else 1
-    size = planes[0].numel() if _are_shared(planes) else planes.numel()
-    # Whole images for each thread, where that leaves none of them idle for long.
-    alone = not _are_shared(planes) and (call.images % threads == 0 or call.images >= 4 * threads)
-    grad_planes = torch.zeros(1 if alone else threads, size, device=planes.device)
-    grad_decoder = torch.zeros(threads, decoder.numel(), device=planes.device)
+    if planes.device.type == 'cpu':
+        rows = max(1, min(torch.get_num_threads(), call.images * call.rays))
+        parts = parts_of_an_image(call.images, rows)
+    else:
+        rows, parts = decoder_rows(_blocks(call, planes.device), decoder.numel()), 1
+    grad_planes = torch.zeros(parts, call.images, planes.shape[1:].numel(), device=planes.device)
+    grad_decoder = torch.zeros(rows, decoder.numel(), device=planes.device)
     call.grad_planes, call.grad_decoder = grad_planes.data_ptr(), grad_decoder.data_ptr()
-    call.grad_planes_size = 0 if alone else size
+    call.grad_parts, call.grad_image_size, call.grad_decoder_rows = parts, grad_planes.shape[2], rows
     return grad_planes, grad_decoder
 
 
-def _total(per_thread: Tensor) -> Tensor:
-    return per_thread[0] if len(per_thread) == 1 else per_thread.sum(0)
+def parts_of_an_image(images: int, threads: int) -> int:
+    """How many threads at most add to one image, if all packets of rays are dealt out in equal runs; 1: threads take whole images.
+
+    All parts of all images take the memory of fewer than `threads + 2 * images` images.
+    """
+    if images % threads == 0 or images >= 4 * threads:  # no thread is idle for long
+        return 1
+    # Image i is the work of threads i * threads / images (rounded down) to (i + 1) * threads / images (rounded up, exclusive).
+    return max(-(-(i + 1) * threads // images) - i * threads // images for i in range(images))
 
 
-def _planes_gradient(per_thread: Tensor, planes: Tensor) -> Tensor:
-    """The buffers' sum in the shape and layout of the planes. Who shared planes between images adds the images' gradients up again."""
-    total = _total(per_thread) / len(planes) if _are_shared(planes) else _total(per_thread)
-    return total.to(planes.dtype).as_strided(planes.shape, planes.stride())
+def decoder_rows(blocks: int, numbers: int) -> int:
+    """How many sums of a decoder's gradient of so many numbers the blocks of a GPU add to: one each, as far as memory for them is small."""
+    return max(1, min(blocks, _MOST_DECODER_SUMS // numbers))
+
+
+def _decoder_gradient(rows: Tensor) -> Tensor:
+    """[rows, numbers] -> [numbers]; in double, since there may be thousands."""
+    return rows[0] if len(rows) == 1 else rows.sum(0, dtype=torch.float64).to(rows.dtype)
+
+
+def _planes_gradient(parts: Tensor, planes: Tensor) -> Tensor:
+    """[parts, N, elements] -> [N, P, C, H, W]: every image of its own, whatever memory the planes of several share."""
+    total = parts[0] if len(parts) == 1 else parts.sum(0)
+    return total.to(planes.dtype).as_strided(planes.shape, _dense_strides(planes))
+
+
+def _dense_strides(planes: Tensor) -> tuple[int, ...]:
+    """Those of planes whose images follow one another, each laid out as here."""
+    return (planes.shape[1:].numel(), *planes.stride()[1:])
 
 
 class _Query:
@@ -278,7 +309,7 @@ def _decode_backward(grad, wants_points, planes, points, axes, decoder, widths, 
     grad_points = torch.empty_like(query.points) if wants_points else query.points.new_empty(0)
     call.grad_origins = grad_points.data_ptr() if wants_points else None
     _run('query_backward', call, query.planes, backward=True, threads=len(grad_decoder))
-    return _planes_gradient(grad_planes, query.planes), _total(grad_decoder), grad_points
+    return _planes_gradient(grad_planes, query.planes), _decoder_gradient(grad_decoder), grad_points
 
 
 _RENDERING = (
@@ -316,22 +347,23 @@ def _(planes, axes, decoder, origins, directions, near, far, u_coarse, u_fine, n
 def _(grad_features, grad_depth, grad_opacity, depths, wants_rays, planes, axes, decoder, origins, *rest):
     n, r = origins.shape[:2]
     rays = [origins.new_empty(shape if wants_rays else 0, dtype=torch.float32) for shape in ((n, r, 3), (n, r, 3), (n, r), (n, r))]
-    return _like_planes(planes), decoder.new_empty(decoder.shape), *rays
+    return _like_planes(planes), decoder.new_empty(decoder.shape, dtype=torch.float32), *rays
 
 
 @torch.library.register_fake('unposed::decode_points', lib=_library)
 def _(planes, points, axes, decoder, widths, activation):
-    return points.new_empty(*points.shape[:2], widths[-1])
+    return points.new_empty(*points.shape[:2], widths[-1], dtype=torch.float32)
 
 
 @torch.library.register_fake('unposed::decode_points_backward', lib=_library)
 def _(grad, wants_points, planes, points, axes, decoder, widths, activation):
-    return _like_planes(planes), decoder.new_empty(decoder.shape), points.new_empty(points.shape if wants_points else 0)
+    grad_points = points.new_empty(points.shape if wants_points else 0, dtype=torch.float32)
+    return _like_planes(planes), decoder.new_empty(decoder.shape, dtype=torch.float32), grad_points
 
 
 def _like_planes(planes: Tensor) -> Tensor:
     inner = _channels_innermost(planes)
-    return torch.empty_strided(inner.shape, inner.stride(), dtype=planes.dtype, device=planes.device)
+    return torch.empty_strided(inner.shape, _dense_strides(inner), dtype=planes.dtype, device=planes.device)
 
 
 def _keep_rendering(ctx, inputs, output) -> None:

@@ -1,4 +1,4 @@
-// What one call of a triplane kernel is told. The same layout stands in kernel.py; every pointer is to float unless it says otherwise.
+// What one call of a triplane kernel is told. The same layout stands in parameters.py; every pointer is to float unless it says otherwise.
 #pragma once
 
 #include "portable.h"
@@ -29,15 +29,15 @@ struct Call {
     const float* grad_features;
     const float* grad_depth;
     const float* grad_opacity;
-    float* grad_planes;   // strides of the planes; see grad_planes_size
-    float* grad_decoder;  // layout of `decoder`; one buffer for each thread
+    float* grad_planes;   // [grad_parts, N, grad_image_size], zeros before; the strides inside an image are those of the planes
+    float* grad_decoder;  // [grad_decoder_rows, layout of `decoder`]; a GPU adds to what is there
     float* grad_origins;  // these four are all null or all given
     float* grad_directions;
     float* grad_near;
     float* grad_far;
 
     int64_t image_stride, plane_stride, row_stride, pixel_stride;  // of the planes, in elements
-    int64_t grad_planes_size;  // elements of a thread's buffer; 0: one buffer for all threads, which then take whole images
+    int64_t grad_image_size;  // elements of an image
     int64_t images, rays;
 
     float box_side;          // world units that the planes span
@@ -58,6 +58,8 @@ struct Call {
     int32_t released;                 // 1: the rule of EG3D's release
     int32_t rays_per_row;             // of the picture, for a walk in tiles; 0: unknown
     int32_t planes_are_bfloat16;
+    int32_t grad_parts;         // of each image, for the threads of a processor that share it; 1: threads take whole images
+    int32_t grad_decoder_rows;  // one for each thread of a processor; the blocks of a GPU take turns, where there are fewer
 };
 
 enum Activation { SOFTPLUS, RELU, LRELU };

@@ -18,14 +18,15 @@ class Call(ctypes.Structure):
             'grad_origins', 'grad_directions', 'grad_near', 'grad_far',
         )]
         + [(name, ctypes.c_int64) for name in (
-            'image_stride', 'plane_stride', 'row_stride', 'pixel_stride', 'grad_planes_size', 'images', 'rays',
+            'image_stride', 'plane_stride', 'row_stride', 'pixel_stride', 'grad_image_size', 'images', 'rays',
         )]
         + [(name, ctypes.c_float) for name in ('box_side', 'density_shift', 'density_scale')]
         + [(name, ctypes.c_float) for name in ('outside_strength', 'outside_radius', 'core_strength', 'core_radius')]
         + [(name, ctypes.c_int32) for name in ('plane_count', 'channels', 'height', 'width', 'layers')]
         + [('widths', ctypes.c_int32 * (MOST_LAYERS + 1))]
         + [(name, ctypes.c_int32) for name in (
-            'activation', 'coarse', 'fine', 'cells', 'median', 'released', 'rays_per_row', 'planes_are_bfloat16',
+            'activation', 'coarse', 'fine', 'cells', 'median', 'released', 'rays_per_row', 'planes_are_bfloat16', 'grad_parts',
+            'grad_decoder_rows',
         )]
     )  # fmt: skip
 

@@ -14,6 +14,8 @@ struct Point {
     F x, y, z;  // world units
 };
 
+constexpr int32_t MISSED = -1;  // the offset of taps on a plane that the point misses: what is there, a number or not, means nothing to it
+
 // Where a point falls on one plane: the texel at the lower corner, how far it is past it, and which of the two neighbours exist.
 struct Place {
     I u0, v0, u1, v1;                          // clamped to the plane
@@ -23,6 +25,13 @@ struct Place {
     INLINE F weight_u1() const { return u_fraction * has_u1; }
     INLINE F weight_v0() const { return (1.0f - v_fraction) * has_v0; }
     INLINE F weight_v1() const { return v_fraction * has_v1; }
+    // What to read: `offset`, or nothing of a plane that the point misses. (Of one that it touches, texels that do not exist have a neighbour's
+    // place, which has a weight of its own.) A point without a position misses nothing: that it is no number is to be seen.
+    INLINE I unless_missed(I offset) const {
+        F none = Lanes::all(0.0f), texels = (has_u0 + has_u1) * (has_v0 + has_v1);
+        F weight = (weight_u0() + weight_u1()) * (weight_v0() + weight_v1());
+        return Lanes::select((texels == none) & (weight == none), Lanes::all(MISSED), offset);
+    }
 };
 
 INLINE void place_along(F coordinate, int texels, I& lower, I& upper, F& fraction, F& has_lower, F& has_upper) {
@@ -65,10 +74,10 @@ OUTLINED void find_taps(const Call& call, Point p, Taps taps) {
         Lanes::store(weight + 1 * Lanes::WIDTH, at.weight_u1() * v0);
         Lanes::store(weight + 2 * Lanes::WIDTH, at.weight_u0() * v1);
         Lanes::store(weight + 3 * Lanes::WIDTH, at.weight_u1() * v1);
-        Lanes::store(offset + 0 * Lanes::WIDTH, row0 + column0);
-        Lanes::store(offset + 1 * Lanes::WIDTH, row0 + column1);
-        Lanes::store(offset + 2 * Lanes::WIDTH, row1 + column0);
-        Lanes::store(offset + 3 * Lanes::WIDTH, row1 + column1);
+        Lanes::store(offset + 0 * Lanes::WIDTH, at.unless_missed(row0 + column0));
+        Lanes::store(offset + 1 * Lanes::WIDTH, at.unless_missed(row0 + column1));
+        Lanes::store(offset + 2 * Lanes::WIDTH, at.unless_missed(row1 + column0));
+        Lanes::store(offset + 3 * Lanes::WIDTH, at.unless_missed(row1 + column1));
     }
     Lanes::sync();
 }
@@ -101,8 +110,15 @@ template <class Texel>
 OUTLINED void gather_features(const Call& call, const Texel* image, Taps taps, const Scratch&, float* rows, int stride) {
     for (int c = 0; c < call.channels; c++) {
         float sum = 0;
-        for (int tap = 0; tap < 4 * call.plane_count; tap++) {
-            sum += Lanes::load(taps.weights + tap * Lanes::WIDTH) * load(image + Lanes::load(taps.offsets + tap * Lanes::WIDTH) + c);
+        for (int plane = 0; plane < call.plane_count; plane++) {
+            const float* weights = taps.weights + 4 * plane * Lanes::WIDTH;
+            const int32_t* offsets = taps.offsets + 4 * plane * Lanes::WIDTH;
+            if (Lanes::load(offsets) != MISSED) {
+                UNROLL for (int corner = 0; corner < 4; corner++) {
+                    int32_t offset = Lanes::load(offsets + corner * Lanes::WIDTH);
+                    sum += Lanes::load(weights + corner * Lanes::WIDTH) * load(image + offset + c);
+                }
+            }
         }
         Lanes::store(rows + c * stride, sum);
     }
@@ -121,7 +137,7 @@ OUTLINED void scatter_gradients(const Call& call, const Texel* image, float* gra
             if (active && weight != 0.0f) {
                 Lanes::add(grad_image + offset + c, gradient * weight);
             }
-            if (wants_dots) {
+            if (wants_dots && offset != MISSED) {
                 dot += gradient * load(image + offset + c);
             }
         }
@@ -152,11 +168,18 @@ INLINE void prefetch_texels(const Call& call, const Texel* image, Taps taps, int
 template <int CHUNKS, class Texel>
 INLINE void gather_chunks(const Call& call, const Texel* image, Taps taps, int lane, int c, float* to) {
     Eight sum[CHUNKS] = {};
-    for (int tap = 0; tap < 4 * call.plane_count; tap++) {
-        float weight = taps.weights[tap * Lanes::WIDTH + lane];
-        const Texel* texel = image + taps.offsets[tap * Lanes::WIDTH + lane] + c;
-        UNROLL for (int i = 0; i < CHUNKS; i++) {
-            sum[i] += weight * load_eight(texel + 8 * i);
+    for (int plane = 0; plane < call.plane_count; plane++) {
+        const float* weights = taps.weights + 4 * plane * Lanes::WIDTH + lane;
+        const int32_t* offsets = taps.offsets + 4 * plane * Lanes::WIDTH + lane;
+        if (offsets[0] == MISSED) {
+            continue;
+        }
+        UNROLL for (int corner = 0; corner < 4; corner++) {
+            float weight = weights[corner * Lanes::WIDTH];
+            const Texel* texel = image + offsets[corner * Lanes::WIDTH] + c;
+            UNROLL for (int i = 0; i < CHUNKS; i++) {
+                sum[i] += weight * load_eight(texel + 8 * i);
+            }
         }
     }
     UNROLL for (int i = 0; i < CHUNKS; i++) {
@@ -181,7 +204,8 @@ OUTLINED void gather_features(const Call& call, const Texel* image, Taps taps, c
         for (; c < channels; c++) {
             float sum = 0;
             for (int tap = 0; tap < 4 * call.plane_count; tap++) {
-                sum += taps.weights[tap * Lanes::WIDTH + lane] * load(image + taps.offsets[tap * Lanes::WIDTH + lane] + c);
+                int32_t offset = taps.offsets[tap * Lanes::WIDTH + lane];
+                sum += offset == MISSED ? 0.0f : taps.weights[tap * Lanes::WIDTH + lane] * load(image + offset + c);
             }
             to[c] = sum;
         }
@@ -248,8 +272,8 @@ OUTLINED void scatter_gradients(const Call& call, const Texel* image, float* gra
             }
         }
         for (int tap = 0; wants_dots && tap < 4 * call.plane_count; tap++) {
-            const Texel* texel = image + taps.offsets[tap * Lanes::WIDTH + lane];
-            scratch.dots[tap * Lanes::WIDTH + lane] = dot_product(gradient, texel, channels);
+            int32_t offset = taps.offsets[tap * Lanes::WIDTH + lane];
+            scratch.dots[tap * Lanes::WIDTH + lane] = offset == MISSED ? 0.0f : dot_product(gradient, image + offset, channels);
         }
     }
 }

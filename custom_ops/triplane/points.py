@@ -17,7 +17,7 @@ def sample_planes(planes: Tensor, points: Tensor, axes: Tensor, *, backend: str 
     planes  [N, P, C, H, W]; fastest on a CPU when C is innermost in memory
     points  [N, M, 3] in box units: -1 and 1 are the outer edges of the planes; outside, a plane is zero
     axes    [P, 2, 3]: rows are unit vectors; the first coordinate (axes[p, 0] . point) indexes width, the second height
-    result  [N, M, C]; differentiable in planes and points, twice
+    result  [N, M, C], float32 at least; differentiable in planes and points, twice
 
     Raises ValueError for shapes that do not fit.
     """
@@ -40,7 +40,7 @@ def decode_planes(
     weights     [C1, C], [C2, C1], ... as torch.nn.functional.linear takes them (all scales folded in)
     biases      [C1], [C2], ...
     activation  'softplus', 'relu', 'lrelu' (slope 0.2) or 'silu'; no gain
-    result      [N, M, C_last], raw
+    result      [N, M, C_last], raw, float32 at least (the reference under autocast: what that says)
 
     A kernel is differentiable once; differentiate twice with backend='reference'.
 
@@ -49,7 +49,8 @@ def decode_planes(
     check_points(planes, points, axes)
     check_decoder(planes.shape[2], weights, biases, activation)
     check_one_device('decode_planes', planes, points, axes, *weights, *biases)
-    if kernel.decodes(planes, weights, activation, backend):
+    backward = kernel.wants_gradients(planes, points, *weights, *biases)
+    if kernel.decodes(planes, weights, activation, backend, backward=backward):
         return kernel.decode_planes(planes, points, axes, weights, biases, activation)
     return decode_planes_reference(planes, points, axes, weights, biases, activation)
 

@@ -1,5 +1,6 @@
 """Rays through a field of planes: what render_rays defines, as one kernel where there is one."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -34,14 +35,15 @@ def render_planes(
     Raises ValueError for shapes that do not fit, too few samples, or tensors on different devices.
     """
     _check(field, origins, directions, near, far, samples, u_coarse, u_fine, rule, noise)
-    if is_fused(field, samples, 0 if u_fine is None else u_fine.shape[-1], backend):
+    if is_fused(field, samples, 0 if u_fine is None else u_fine.shape[-1], backend, (origins, directions, near, far)):
         return kernel.render_planes(field, origins, directions, near, far, samples, u_coarse, u_fine, rule, noise)
     return render_rays(replace(field, backend=backend), origins, directions, near, far, samples, u_coarse, u_fine, rule, noise=noise)
 
 
-def is_fused(field: TriplaneField, coarse: int, fine: int, backend: str = 'auto') -> bool:
-    """Whether render_planes would take a kernel, which needs no memory per sample."""
-    return kernel.renders(field, coarse, fine, backend)
+def is_fused(field: TriplaneField, coarse: int, fine: int, backend: str = 'auto', rays: Sequence[Tensor] = ()) -> bool:
+    """Whether render_planes would take a kernel, which needs no memory per sample. Gradients, of the field or of `rays`, may be too much."""
+    backward = kernel.wants_gradients(field.planes, *field.weights, *field.biases, *rays)
+    return kernel.renders(field, coarse, fine, backend, backward=backward)
 
 
 def _check(

@@ -44,12 +44,14 @@ def sample_planes_reference(planes: Tensor, points: Tensor, axes: Tensor) -> Ten
 
 
 def _sampled(planes: Tensor, points: Tensor, axes: Tensor) -> Tensor:
-    """The mean of the planes at the points as grid_sample leaves it: [N, C, M]."""
+    """The mean of the planes at the points as grid_sample leaves it: [N, C, M], float32 at least, as the kernels have it."""
     check_points(planes, points, axes)
+    # grid_sample wants positions in the type of the planes, and one in 16 bits would jump from texel to texel.
+    planes, points = _widened(planes), _widened(points)
     n, p, c, h, w = planes.shape
     m = points.shape[1]
     # One row of the grid per plane: the planes of a sample become rows of the batch, so that a single call sees them all.
-    with torch.autocast(points.device.type, enabled=False):  # a position in 16 bits would jump from texel to texel
+    with torch.autocast(points.device.type, enabled=False):
         projected = points @ axes.to(points.dtype).reshape(p * 2, 3).t()
     # The points are the columns of one row: grid_sample runs its vectors along rows, and would be five times slower on a column.
     grid = projected.view(n, m, p, 2).transpose(1, 2).reshape(n * p, 1, m, 2)
@@ -57,6 +59,10 @@ def _sampled(planes: Tensor, points: Tensor, axes: Tensor) -> Tensor:
         planes.reshape(n * p, c, h, w), grid.to(planes.dtype), mode='bilinear', padding_mode='zeros', align_corners=False
     )
     return sampled.view(n, p, c, m).mean(1)
+
+
+def _widened(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def decode_planes_reference(
@@ -71,5 +77,6 @@ def decode_planes_reference(
     for index, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         if index:
             x = function(x)
+        weight, bias = weight.to(x.dtype), bias.to(x.dtype)
         x = torch.baddbmm(bias[None, :, None], weight[None].expand(len(x), -1, -1), x)
     return x.transpose(1, 2)

@@ -141,10 +141,6 @@ OUTLINED void evaluate(const Call& call, const Packet& packet, Scratch& scratch,
     Lanes::sync();
 }
 
-INLINE int column_of(Pass coarse_pass, Pass fine_pass, int ray, int sample, int coarse) {
-    return sample < coarse ? coarse_pass.begin + ray * coarse_pass.each + sample : fine_pass.begin + ray * fine_pass.each + sample - coarse;
-}
-
 // scratch.share of all samples of a marched ray; the shares in increasing depth stay in ray_d.
 OUTLINED void share_out(const Call& call, const Scratch& scratch, Pass coarse_pass, Pass fine_pass, int ray) {
     int samples = call.coarse + call.fine;
@@ -311,7 +307,7 @@ template <class Texel>
 OUTLINED void span_backward(const Call& call, const Packet& packet, Scratch& scratch, Pass pass, int from, int span, int column,
                             float* grad_planes, float* grad_decoder) {
     const Texel* image = (const Texel*)call.planes + packet.image * call.image_stride;
-    float* grad_image = grad_planes + packet.image * call.image_stride;
+    float* grad_image = grad_planes + packet.image * call.grad_image_size;
     int count = packet.rays * pass.each;
     bool wants_points = call.grad_origins != nullptr;
     decode_backward(call, scratch, column, scratch.outputs + from, scratch.columns, span, grad_decoder);
@@ -337,7 +333,7 @@ OUTLINED void span_backward(const Call& call, const Packet& packet, Scratch& scr
     Lanes::sync();
 }
 
-// grad_planes, grad_decoder: this thread's, or those of all (a GPU adds atomically).
+// grad_planes [N, grad_image_size] and grad_decoder: this thread's, or shared with others (a GPU adds atomically).
 template <class Texel>
 INLINE void render_packet_backward(const Call& call, Packet packet, Scratch& scratch, float* grad_planes, float* grad_decoder) {
     int samples = call.coarse + call.fine, count = packet.rays * samples, outputs = call.widths[call.layers];

@@ -103,7 +103,7 @@ def _ask(
     raw, features = field(points.view(n, r * s, 3), seen_from)
     # Optical depths are summed in float32 at least, whatever precision the field computes in.
     raw = raw.reshape(n, r, s).to(torch.promote_types(raw.dtype, torch.float32))
-    return raw if noise is None else raw + noise, features.reshape(n, r, s, -1)
+    return raw if noise is None else raw + noise, features.reshape(n, r, s, features.shape[-1])
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ import ctypes
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -41,6 +42,7 @@ class Case:
     core: float = 0.0
     noise: bool = False
     jitter: bool = True
+    bfloat16: bool = False  # planes
 
 
 CASES = {
@@ -53,8 +55,9 @@ CASES = {
     'many samples': Case(images=1, coarse=100, fine=70, rays=5, features=4),
     'walks in tiles': Case(images=1, coarse=64, fine=64, rays=256, features=3, texels=5),
     'nothing there': Case(rule=LightRule(density_shift=60.0), coarse=8),
+    'bfloat16': Case(bfloat16=True, coarse=12, fine=9),
 }
-SMALL = ['demo', 'no hidden layer, no jitter', 'deep, odd sizes', 'bi-plane, median', 'cells, median, relu', 'nothing there']
+SMALL = ['demo', 'no hidden layer, no jitter', 'deep, odd sizes', 'bi-plane, median', 'cells, median, relu', 'nothing there', 'bfloat16']
 
 
 @dataclass
@@ -74,6 +77,8 @@ class Problem:
     def results(self, backend: str, dtype: torch.dtype, device: str = 'cpu') -> dict[str, Tensor]:
         """Outputs and gradients of a fixed mixture of them."""
         leaves = [x.to(device, dtype).requires_grad_() for x in self.leaves]
+        if self.case.bfloat16 and dtype == torch.float32:
+            leaves[0] = self.leaves[0].to(device, torch.bfloat16).requires_grad_()
         uniform = [None if x is None else x.to(device, dtype) for x in (self.u_coarse, self.u_fine, self.noise)]
         seen = render_planes(
             self.field(leaves), *leaves[-4:], self.case.coarse, *uniform[:2], self.case.rule, noise=uniform[2], backend=backend
@@ -85,6 +90,7 @@ class Problem:
         names += ['origins', 'directions', 'near', 'far']
         gradients = torch.autograd.grad(loss, leaves)
         found = {**outputs, 'depths': seen.depths} | {f'gradient of {name}': g for name, g in zip(names, gradients, strict=True)}
+        assert all(x.dtype == dtype for x in (*outputs.values(), seen.depths)) and gradients[0].dtype == leaves[0].dtype
         return {name: x.cpu() for name, x in found.items()}
 
 
@@ -99,6 +105,8 @@ def problem(case: Case) -> Problem:
 
     n, r, c = case.images, case.rays, case.channels
     planes = normal(n, case.planes * c, case.texels, case.texels + 1) * 2
+    if case.bfloat16:
+        planes = planes.bfloat16().float()
     widths = [c, *case.hidden, 1 + case.features]
     weights = [1.5 * normal(b, a) / a**0.5 for a, b in pairwise(widths)]
     biases = [0.3 * normal(b) for b in widths[1:]]
@@ -172,11 +180,42 @@ def test_points_on_the_gpu() -> None:
 
 
 @pytest.mark.parametrize('order', [0, -1, 7], ids=['in order', 'reversed', 'shuffled'])
-@pytest.mark.parametrize('name', SMALL)
+@pytest.mark.parametrize('name', SMALL[:-1])  # whose planes are floats
 def test_twin_on_the_emulated_gpu(name: str, order: int, emulated: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, '_load_cpu', lambda device: emulated)
     emulated.set_thread_order(order)
     check(replace(CASES[name], rays=7))
+
+
+@pytest.mark.parametrize('rows', [3, 2])
+def test_blocks_of_the_emulated_gpu_have_rows_of_their_own(rows: int, emulated: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three blocks work on five packets of 32 points, in turn; where there are rows for two, the third shares the first's."""
+    monkeypatch.setattr(kernel, '_load_cpu', lambda device: emulated)
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: rows)
+    buffers = []
+    monkeypatch.setattr(kernel, '_decoder_gradient', lambda found, total=kernel._decoder_gradient: buffers.append(found) or total(found))
+    emulated.set_thread_order(0)
+    given = problem(replace(CASES['demo'], images=1))
+    planes, weights, biases = given.leaves[0], given.leaves[1:3], given.leaves[3:5]
+    packets = (torch.rand(1, 150, 3, generator=torch.Generator().manual_seed(4)) * 2 - 1).split(32, 1)
+
+    def gradient(which: list[int], backend: str) -> Tensor:
+        leaves = [x.detach().requires_grad_() for x in (*weights, *biases)]
+        raw = decode_planes(planes, torch.cat([packets[i] for i in which], 1), AXES, leaves[:2], leaves[2:], backend=backend)
+        gradients = torch.autograd.grad(raw.square().sum(), leaves)
+        return kernel._packed(gradients[:2], gradients[2:])
+
+    total = gradient([0, 1, 2, 3, 4], 'cpu')
+    work = [[0, 3], [1, 4], [2]] if rows == 3 else [[0, 2, 3], [1, 4]]
+    for found, which in zip(buffers[0], work, strict=True):
+        torch.testing.assert_close(found, gradient(which, 'reference'), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(total, gradient([0, 1, 2, 3, 4], 'reference'), rtol=1e-4, atol=1e-3)
+
+
+def test_rows_for_the_blocks_of_a_gpu() -> None:
+    assert kernel.decoder_rows(4224, 316) == 4224, 'one each'
+    assert kernel.decoder_rows(4224, 4257) == 985, '16 MiB of a decoder as published'
+    assert kernel.decoder_rows(4224, 10**8) == kernel.decoder_rows(0, 10) == 1
 
 
 def test_points_on_the_emulated_gpu(emulated: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,15 +224,20 @@ def test_points_on_the_emulated_gpu(emulated: ctypes.CDLL, monkeypatch: pytest.M
     check_points(45)
 
 
-def check_points(count: int, device: str = 'cpu') -> None:
+def check_points(count: int, device: str = 'cpu', dtype: torch.dtype = torch.float32) -> None:
+    """dtype  of the planes, where they are not float64"""
     given = problem(CASES['deep, odd sizes'])
     layers = len(given.case.hidden) + 1
+    given.leaves[0] = given.leaves[0].to(dtype).float()
     points = torch.rand(2, count, 3, generator=torch.Generator().manual_seed(4)) * 2.4 - 1.2
 
-    def results(backend: str, dtype: torch.dtype) -> list[Tensor]:
-        leaves = [x.to(device, dtype).requires_grad_() for x in (points, *given.leaves[: 1 + 2 * layers])]
+    def results(backend: str, precision: torch.dtype) -> list[Tensor]:
+        leaves = [x.to(device, precision).requires_grad_() for x in (points, *given.leaves[: 1 + 2 * layers])]
+        if precision == torch.float32:
+            leaves[1] = leaves[1].detach().to(dtype).requires_grad_()
         weights, biases = leaves[2 : 2 + layers], leaves[2 + layers :]
         out = decode_planes(leaves[1], leaves[0], AXES.to(leaves[0]), weights, biases, backend=backend)
+        assert out.dtype == precision
         weight = torch.randn(out.shape, generator=torch.Generator().manual_seed(5)).to(out)
         return [x.cpu() for x in (out, *torch.autograd.grad((out * weight).sum(), leaves))]
 
@@ -205,6 +249,65 @@ def check_points(count: int, device: str = 'cpu') -> None:
 @pytest.mark.parametrize('count', [1, 7, 200])
 def test_points(count: int) -> None:
     check_points(count)
+    check_points(count, dtype=torch.bfloat16)
+
+
+@pytest.mark.parametrize('backend', ['reference', 'cpu'])
+def test_planes_in_16_bits_are_asked_where_the_points_are(backend: str) -> None:
+    """Not at the nearest of the 256 places that bfloat16 knows between 0.5 and 1; and whatever else is in 16 bits is widened as well."""
+    planes = torch.arange(1024.0)[None, None, None, None] * 0.25  # every texel a bfloat16 or half way to the next
+    planes = planes.bfloat16().expand(1, 3, 1, 1024, 1024)
+    x = torch.tensor([0.7001, 0.7003, 0.7005, 0.7007])
+    found = decode_planes(planes, torch.stack([x, x * 0, x], -1)[None], AXES, [torch.ones(1, 1)], [torch.zeros(1)], backend=backend)
+    wide = decode_planes(planes.float(), torch.stack([x, x * 0, x], -1)[None], AXES, [torch.ones(1, 1)], [torch.zeros(1)], backend='reference')
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, wide, rtol=1e-5, atol=0)
+    narrow = [x.bfloat16() for x in (planes, torch.rand(1, 5, 3), AXES, torch.ones(1, 1), torch.zeros(1))]
+    assert decode_planes(*narrow[:3], narrow[3:4], narrow[4:], backend=backend).dtype == torch.float32
+
+
+def rendered_empty(images: int, rays: int, fine: int, backend: str) -> list[Tensor]:
+    """Results of no rays at all, and their gradients."""
+    given = problem(replace(CASES['demo'], images=images, rays=rays, fine=fine))
+    return list(given.results(backend, torch.float32).values())
+
+
+@pytest.mark.parametrize(('images', 'rays'), [(2, 0), (0, 5), (0, 0)])
+def test_nothing_to_do(images: int, rays: int) -> None:
+    """Empty results, and zeros as gradients of what is not empty."""
+    for fine in (0, 4):
+        for ours, theirs in zip(rendered_empty(images, rays, fine, 'cpu'), rendered_empty(images, rays, fine, 'reference'), strict=True):
+            assert torch.equal(ours, theirs) and not ours.any()
+    results = []
+    for backend in ('cpu', 'reference'):
+        leaves = [x.requires_grad_() for x in problem(replace(CASES['demo'], images=images)).leaves[:5]]
+        points = torch.zeros(images, rays, 3, requires_grad=True)
+        raw = decode_planes(leaves[0], points, AXES, leaves[1:3], leaves[3:5], backend=backend)
+        results.append([raw, *torch.autograd.grad(raw.sum(), [*leaves, points])])
+    for ours, theirs in zip(*results, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_what_lies_beyond_the_reach_of_a_point_is_not_read() -> None:
+    """A plane that a point misses gives it nothing, also where its border holds no numbers."""
+    given = problem(CASES['demo'])
+    planes = given.leaves[0].clone()
+    planes[..., 0], planes[..., -1], planes[..., 0, :], planes[..., -1, :] = float('nan'), float('inf'), float('nan'), float('inf')
+    points = torch.tensor([[1.9, 1.8, -1.7], [1.5, 0.2, 0.1], [0.1, -1.4, 0.3], [0.2, 0.1, 7.0]]).expand(2, -1, -1)
+    results = []
+    for backend in ('cpu', 'reference'):
+        leaves = [x.detach().requires_grad_() for x in (planes, points, *given.leaves[1:5])]
+        raw = decode_planes(leaves[0], leaves[1], AXES, leaves[2:4], leaves[4:6], backend=backend)
+        results.append([raw, *torch.autograd.grad(raw.sum(), leaves)])
+    for ours, theirs in zip(*results, strict=True):
+        assert ours.isfinite().all()
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_planes_beyond_reach_on_the_emulated_gpu(emulated: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, '_load_cpu', lambda device: emulated)
+    emulated.set_thread_order(0)
+    test_what_lies_beyond_the_reach_of_a_point_is_not_read()
 
 
 def test_shared_memory_is_what_the_kernels_take(emulated: ctypes.CDLL) -> None:
@@ -266,6 +369,34 @@ def test_gradients_on_two_threads(images: int) -> None:
         check_points(7)
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize('images', [1, 2, 3, 5])
+def test_gradients_on_any_number_of_threads(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread adds to what another one adds to, or past the end, and every part is counted."""
+    given = problem(replace(CASES['demo'], images=images, rays=6, coarse=4))
+    found = {}
+    for threads in (1, 2, 3, 4, 5, 7, 8, 12):
+        monkeypatch.setattr(torch, 'get_num_threads', lambda count=threads: count)
+        found[threads] = given.results('cpu', torch.float32)
+    for threads, results in found.items():
+        for name, alone in found[1].items():
+            torch.testing.assert_close(results[name], alone, rtol=1e-4, atol=1e-4 * alone.abs().max().item(), msg=f'{name}, {threads} threads')
+
+
+@pytest.mark.parametrize(
+    ('threads', 'images', 'parts'),
+    [(1, 5, 1), (8, 4, 2), (8, 1, 8), (24, 16, 2), (64, 32, 2), (8, 16, 1), (8, 33, 1), (8, 9, 2), (12, 5, 4), (3, 2, 2), (5, 0, 1)],
+)
+def test_memory_for_gradients(threads: int, images: int, parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounded by threads plus images, not by their product."""
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: threads)
+    call, planes, decoder = Call(images=images, rays=100), torch.zeros(images, 3, 2, 4, 5), torch.zeros(7)
+    grad_planes, grad_decoder = kernel._gradient_buffers(call, planes, decoder)
+    rows = threads if images else 1
+    assert grad_planes.shape == (parts, images, 120) and grad_decoder.shape == (rows, 7)
+    assert parts * images <= max(images, threads + 2 * images - 1)
+    assert (call.grad_parts, call.grad_image_size, call.grad_decoder_rows) == (parts, 120, rows)
 
 
 def check_not_finite() -> None:
@@ -341,6 +472,25 @@ def test_many_cameras_may_share_one_scene() -> None:
     assert torch.equal(results[0][0], results[1][0])
 
 
+@pytest.mark.parametrize('shared', [True, False])
+def test_images_that_lie_in_one_place_have_gradients_of_their_own(shared: bool) -> None:
+    """Of planes that are themselves an expanded tensor, and of a part of a batch whose images do not follow one another."""
+    given = problem(replace(CASES['demo'], images=4))
+    planes = given.leaves[0][:1].expand(2, -1, -1, -1, -1) if shared else given.leaves[0][::2]
+    rays = [x[::2] for x in given.leaves[-4:]]
+    for image in (0, 1):
+        results = []
+        for backend in ('cpu', 'reference'):
+            leaf = planes.detach().requires_grad_()
+            assert leaf.stride() == planes.stride()
+            seen = render_planes(given.field([leaf, *given.leaves[1:]]), *rays, 16, None, None, given.case.rule, backend=backend)
+            raw = decode_planes(leaf, rays[0], AXES, given.leaves[1:3], given.leaves[3:5], backend=backend)
+            results.append([torch.autograd.grad(out[image].square().sum(), leaf)[0] for out in (seen.features, raw)])
+        for ours, theirs in zip(*results, strict=True):
+            assert not ours[1 - image].any() and ours[image].any()
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
 def test_a_second_derivative_is_refused() -> None:
     given = problem(CASES['demo'])
     origins, planes = given.leaves[-4].requires_grad_(), given.leaves[0].requires_grad_()
@@ -373,6 +523,35 @@ def test_what_the_kernels_do_not_know_is_rendered_by_the_reference(caplog: pytes
         render_planes(planes_field, *given.leaves[-4:], 16, None, None, given.case.rule, backend='cpu')
 
 
+def test_memory_of_a_gpu_is_asked_for_gradients_only_where_they_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """99 kB, as sm_86 has: enough for 192 + 192 samples of the published decoder, but not for their gradients."""
+    properties = SimpleNamespace(shared_memory_per_block_optin=99 * 1024, multi_processor_count=84)
+    monkeypatch.setattr(torch.cuda, 'get_device_properties', lambda device: properties)
+    planes = SimpleNamespace(device=torch.device('cuda'), dtype=torch.float32, shape=torch.Size([1, 3, 32, 256, 256]))
+    assert kernel.refusal(planes, [32, 64, 33], 'softplus', 192, 192, backward=False) is None
+    assert ', with gradients; this GPU has 101376' in kernel.refusal(planes, [32, 64, 33], 'softplus', 192, 192, backward=True)
+    assert ', without gradients; this GPU has 101376' in kernel.refusal(planes, [32, 64, 33], 'softplus', 999, 999, backward=False)
+
+
+@pytest.mark.parametrize('wants', [None, 'planes', 'weight', 'bias', 'origins', 'far'])
+def test_gradients_are_wanted_if_something_has_one(wants: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, asked = problem(CASES['demo']), []
+    monkeypatch.setattr(kernel, 'refusal', lambda *arguments, backward: asked.append(backward))
+    at = {'planes': 0, 'weight': 1, 'bias': 4, 'origins': -4, 'far': -1}
+    if wants:
+        given.leaves[at[wants]].requires_grad_()
+
+    def run() -> None:
+        render_planes(given.field(given.leaves), *given.leaves[-4:], 16, None, None, given.case.rule)
+        decode_planes(given.leaves[0], given.leaves[-4], AXES, given.leaves[1:3], given.leaves[3:5])
+
+    run()
+    assert asked == [wants is not None, wants not in (None, 'far')]
+    with torch.no_grad():
+        run()
+    assert asked[2:] == [False, False]
+
+
 def test_registration() -> None:
     case = replace(CASES['deep, odd sizes'], rays=3)
     given = problem(case)
@@ -390,3 +569,5 @@ def test_registration() -> None:
     )
     check_registration('decode_planes', (planes_field.planes, origins.detach(), AXES, planes_field.weights, planes_field.biases))
     check_registration('decode_points', (planes_field.planes, origins.detach(), AXES, decoder, widths, 'softplus'))
+    narrow = [x.detach().bfloat16().requires_grad_() for x in (planes_field.planes, origins, decoder)]
+    check_registration('decode_points', (*narrow[:2], AXES, narrow[2], widths, 'softplus'))
