@@ -48,17 +48,18 @@ def _sampled(planes: Tensor, points: Tensor, axes: Tensor) -> Tensor:
     check_points(planes, points, axes)
     # grid_sample wants positions in the type of the planes, and one in 16 bits would jump from texel to texel.
     planes, points = _widened(planes), _widened(points)
-    n, p, c, h, w = planes.shape
+    n, p = planes.shape[:2]
     m = points.shape[1]
-    # One row of the grid per plane: the planes of a sample become rows of the batch, so that a single call sees them all.
     with torch.autocast(points.device.type, enabled=False):
         projected = points @ axes.to(points.dtype).reshape(p * 2, 3).t()
     # The points are the columns of one row: grid_sample runs its vectors along rows, and would be five times slower on a column.
-    grid = projected.view(n, m, p, 2).transpose(1, 2).reshape(n * p, 1, m, 2)
-    sampled = F.grid_sample(
-        planes.reshape(n * p, c, h, w), grid.to(planes.dtype), mode='bilinear', padding_mode='zeros', align_corners=False
-    )
-    return sampled.view(n, p, c, m).mean(1)
+    grid = projected.view(n, 1, m, p, 2).to(planes.dtype)
+    # A plane at a time: all planes as rows of one batch would have to be copied first, since in memory those of a texel lie side by side.
+    sampled = [
+        F.grid_sample(plane, grid[..., i, :], mode='bilinear', padding_mode='zeros', align_corners=False).squeeze(2)
+        for i, plane in enumerate(planes.unbind(1))
+    ]
+    return sum(sampled[1:], sampled[0]) / p
 
 
 def _widened(x: Tensor) -> Tensor:
