@@ -101,6 +101,7 @@ struct TensorCoreDecoder {
     };
 
     // Samples first .. first + 15 of a group of 32 whose taps, [4 planes][32], lie in tap_offsets (elements, from `image`) and tap_weights.
+    // Every offset must be that of a texel, also where the weight is 0 (find_taps marks planes that are missed with MISSED instead).
     // Writes their raw densities into raw[0 .. 15]; the caller has the warp wait before it reads them.
     static DEVICE_ONLY Colours evaluate(const Weights& weights, const BFloat16* image, int planes, const float* tap_weights,
                                         const int32_t* tap_offsets, int first, float* raw) {
