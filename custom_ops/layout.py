@@ -8,6 +8,7 @@ from torch import Tensor
 
 THREADS = 256  # of a block, as in channels.h
 ROWS_PER_THREAD = 4
+PACK_BYTES = 16
 MAX_PARTS = 1024
 GRID_LIMIT = 65535  # in y and z
 
@@ -44,12 +45,16 @@ def channels(shape: torch.Size, dim: int | None, stored: torch.memory_format) ->
     return Channels(1, before, sizes[axis], 1) if inside == 1 else Channels(before, sizes[axis], inside, 0)
 
 
-def pack_size(c: Channels, widest: int, *tensors: Tensor | None) -> int:
-    """How many neighbours a thread of a GPU moves at once: `widest` if rows are made of so many and all tensors start at multiples of 16
-    bytes, else 1.
-    """
-    aligned = all(x is None or x.data_ptr() % 16 == 0 for x in tensors)
-    return widest if aligned and c.columns % widest == 0 else 1
+def pack_sizes(dtype: torch.dtype) -> tuple[int, int]:
+    """How many neighbours a thread of a GPU moves at once: one, or as many as 16 bytes hold."""
+    return 1, PACK_BYTES // dtype.itemsize
+
+
+def pack_size(c: Channels, first: Tensor, *others: Tensor | None) -> int:
+    """Of these tensors, the first of which says the format: several if rows are made of so many and all start at multiples of 16 bytes, else 1."""
+    one, several = pack_sizes(first.dtype)
+    aligned = all(x is None or x.data_ptr() % PACK_BYTES == 0 for x in (first, *others))
+    return several if aligned and c.columns % several == 0 else one
 
 
 def launch_shape(c: Channels, width: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:

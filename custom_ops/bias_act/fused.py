@@ -84,13 +84,8 @@ def _device(device: torch.device, dtype: torch.dtype, function: str, width: int)
 
 
 def _load_device(device: torch.device, dtype: torch.dtype = torch.float32, function: str = 'LEAKY') -> None:
-    for width in _widths(dtype):
+    for width in layout.pack_sizes(dtype):
         _device(device, dtype, function, width)
-
-
-def _widths(dtype: torch.dtype) -> tuple[int, int]:
-    """Numbers that a thread moves at once."""
-    return 1, 16 // dtype.itemsize
 
 
 def _defines(dtype: torch.dtype, function: str, width: int) -> dict[str, str | int]:
@@ -148,7 +143,7 @@ def _on_host(kernel: str, parameters: Parameters, act: str, channels: int, tenso
 def _on_device(kernel: str, parameters: Parameters, act: str, channels: int, tensors: tuple[Tensor | None, ...]) -> Tensor:
     """Queues a kernel of a GPU, fitted to what all `tensors` are aligned to; returns its sums [channels]."""
     x, shape = tensors[0], parameters.shape
-    width = layout.pack_size(shape, _widths(x.dtype)[1], *tensors)
+    width = layout.pack_size(shape, *tensors)
     grid, block = layout.launch_shape(shape, width)
     partial = x.new_empty(shape.samples * layout.parts(shape, grid) if channels else 0, channels, dtype=torch.float32)
     parameters.sums = pointer(partial) if channels else None
@@ -303,5 +298,5 @@ register_kernel('bias_act', 'cpu', lambda device, *variant: _host())
 register_kernel('bias_act', 'cuda', _load_device)
 register_device_source(
     'bias_act', 'bias_act', CUDA_SOURCE,
-    [_defines(dtype, function, width) for dtype in FORMATS for function in FUNCTIONS for width in _widths(dtype)],
+    [_defines(dtype, function, width) for dtype in FORMATS for function in FUNCTIONS for width in layout.pack_sizes(dtype)],
 )  # fmt: skip

@@ -54,13 +54,8 @@ def _device(device: torch.device, dtype: torch.dtype, width: int) -> DeviceModul
 
 
 def _load_device(device: torch.device, dtype: torch.dtype = torch.float32) -> None:
-    for width in _widths(dtype):
+    for width in layout.pack_sizes(dtype):
         _device(device, dtype, width)
-
-
-def _widths(dtype: torch.dtype) -> tuple[int, int]:
-    """Numbers that a thread moves at once."""
-    return 1, 16 // dtype.itemsize
 
 
 def _defines(dtype: torch.dtype, width: int) -> dict[str, str | int]:
@@ -118,7 +113,7 @@ def _on_host(parameters: Parameters, backward: bool, tensors: tuple[Tensor | Non
 def _on_device(parameters: Parameters, backward: bool, tensors: tuple[Tensor | None, ...]) -> Tensor:
     """Queues a kernel of a GPU, fitted to what all `tensors` are aligned to; returns the sums of the backward one, [N, SUMS, C]."""
     x, shape = tensors[0], parameters.shape
-    width = layout.pack_size(shape, _widths(x.dtype)[1], *tensors)
+    width = layout.pack_size(shape, *tensors)
     grid, block = layout.launch_shape(shape, width)
     partial = x.new_empty(len(x), layout.parts(shape, grid) if backward else 0, SUMS, x.shape[1], dtype=torch.float32)
     parameters.sums = partial.data_ptr()
@@ -243,5 +238,5 @@ register_kernel('synthesis_epilogue', 'cpu', lambda device, *variant: _host())
 register_kernel('synthesis_epilogue', 'cuda', _load_device)
 register_device_source(
     'synthesis_epilogue', 'synthesis_epilogue', CUDA_SOURCE,
-    [_defines(dtype, width) for dtype in FORMATS for width in _widths(dtype)],
+    [_defines(dtype, width) for dtype in FORMATS for width in layout.pack_sizes(dtype)],
 )  # fmt: skip

@@ -13,6 +13,7 @@ from torch.nn import Parameter
 from custom_ops.backend import register_device_source, register_kernel
 from custom_ops.calling import FORMATS, check_one_device
 from custom_ops.jit import DeviceModule, load_device, load_host
+from custom_ops.layout import PACK_BYTES
 from custom_ops.upfirdn2d.filters import filter_size
 from custom_ops.upfirdn2d.reference import Four, Two, adjoint_padding, check_arguments, output_size
 
@@ -25,10 +26,9 @@ MANY_CHANNELS, SHORT_ROW = 8, 24
 # Outputs that are worth a thread: less takes no longer than starting one.
 OUTPUTS_PER_THREAD = 1 << 17
 
-# Threads of a block, outputs of a thread along the axis that it filters, bytes that it reads at once.
+# Threads of a block, outputs of a thread along the axis that it filters.
 BLOCK = 128
 TILE = 4
-PACK_BYTES = 16
 
 
 class Parameters(ctypes.Structure):
