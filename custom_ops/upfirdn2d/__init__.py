@@ -7,7 +7,7 @@ from torch import Tensor
 
 from custom_ops.backend import choose
 from custom_ops.upfirdn2d.filters import filter_size, setup_filter
-from custom_ops.upfirdn2d.kernel import obstacle, upfirdn2d_kernel, variant
+from custom_ops.upfirdn2d.kernel import obstacle, pays, upfirdn2d_kernel, variant
 from custom_ops.upfirdn2d.reference import Four, Two, check_arguments, upfirdn2d_reference
 
 __all__ = ['downsample2d', 'filter2d', 'setup_filter', 'upfirdn2d', 'upsample2d']
@@ -65,6 +65,8 @@ def filter2d(x: Tensor, f: Tensor, *, flip_filter: bool = False, gain: float = 1
 
 def _dispatch(x: Tensor, f: Tensor, up: Two, down: Two, padding: Four, flip_filter: bool, gain: float, backend: str) -> Tensor:
     check_arguments(x, f, up, down, padding)
+    if backend == 'auto' and not pays(x, up, down):
+        return upfirdn2d_reference(x, f, up, down, padding, flip_filter, gain)
     if choose('upfirdn2d', backend, x.device, variant(x, f, up, down, padding)) != 'reference':
         why_not = obstacle(x, f)
         if why_not is None:
@@ -98,7 +100,7 @@ def _op(
 ) -> Tensor:
     """With the schema's defaults: the dispatcher leaves out arguments at their defaults. Only registered operations within, for tracing."""
     run, geometry = upfirdn2d_reference, (tuple(up), tuple(down), tuple(padding))
-    if obstacle(x, f) is None and choose('upfirdn2d', 'auto', x.device, variant(x, f, *geometry)) != 'reference':
+    if obstacle(x, f) is None and pays(x, *geometry[:2]) and choose('upfirdn2d', 'auto', x.device, variant(x, f, *geometry)) != 'reference':
         run, f = torch.ops.unposed.upfirdn2d_kernel, f.float()
     return run(x, f, *geometry, flip_filter, gain)
 

@@ -54,6 +54,21 @@ def obstacle(x: Tensor, f: Tensor) -> str | None:
     return None
 
 
+def pays(x: Tensor, up: Two, down: Two) -> bool:
+    """Whether a kernel is worth its call. Not for filters alone of many channels in bfloat16 on processors that multiply it: there the depthwise
+    convolution of the reference is three times as fast; with anything to insert or to leave out it is several times slower.
+    """
+    if x.device.type != 'cpu' or x.dtype != torch.bfloat16 or (up, down) != ((1, 1), (1, 1)) or x.shape[1] < MANY_CHANNELS:
+        return True
+    return _format(x) != torch.channels_last or not _multiplies_bfloat16()
+
+
+@functools.cache
+def _multiplies_bfloat16() -> bool:
+    ask = getattr(torch.cpu, '_is_avx512_bf16_supported', None)  # not every torch has it
+    return ask is not None and ask()
+
+
 def upfirdn2d_kernel(x: Tensor, f: Tensor, up: Two, down: Two, padding: Four, flip_filter: bool, gain: float) -> Tensor:
     """As upfirdn2d_reference, for tensors without an `obstacle`. The filter acts in float32, whatever x is stored as."""
     check_one_device('upfirdn2d', x, f)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from custom_ops import upfirdn2d
+from custom_ops import downsample2d, filter2d, setup_filter, upfirdn2d, upsample2d
 from custom_ops.jit import KernelUnavailable, load_host
 from custom_ops.jit.device import build_device
 from custom_ops.testing import check_registration, check_twin
@@ -229,3 +229,22 @@ def test_gpu_kernels_compile_without_spills(arch, which):
             raise
         pytest.skip(str(error))
     assert '0 bytes stack frame, 0 bytes spill stores' in artefact.log
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('multiplies', [False, True])
+def test_filters_in_bfloat16_are_convolutions_where_processors_multiply_it(monkeypatch, multiplies, dtype):
+    """And nothing else is: not on other processors, in other formats, or where pixels are inserted or left out."""
+    taken = []
+    monkeypatch.setattr(kernel, '_multiplies_bfloat16', lambda: multiplies)
+    monkeypatch.setitem(kernel._RUN, 'cpu', lambda x, *rest: taken.append(1) or upfirdn2d_reference(x, *rest))
+    f = setup_filter([1, 3, 3, 1])
+    x = torch.randn(2, 16, 32, 32, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    y = filter2d(x, f)
+    assert bool(taken) != (multiplies and dtype == torch.bfloat16)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(y, filter2d(x, f, backend='reference'))
+    before = len(taken)
+    for call in (lambda: upsample2d(x, f), lambda: downsample2d(x, f), lambda: filter2d(x.contiguous(), f), lambda: filter2d(x[:, :3], f)):
+        call()
+    assert len(taken) == before + 4
