@@ -29,6 +29,7 @@ OUTPUTS_PER_THREAD = 1 << 17
 # Threads of a block, outputs of a thread along the axis that it filters.
 BLOCK = 128
 TILE = 4
+MOST_OUTPUTS = 2**31 - 2**20  # about, since padding is not counted
 
 
 class Parameters(ctypes.Structure):
@@ -56,9 +57,12 @@ def obstacle(x: Tensor, f: Tensor) -> str | None:
 
 def pays(x: Tensor, up: Two, down: Two) -> bool:
     """Whether a kernel is worth its call. Not for filters alone of many channels in bfloat16 on processors that multiply it: there the depthwise
-    convolution of the reference is three times as fast; with anything to insert or to leave out it is several times slower.
+    convolution of the reference is three times as fast; with anything to insert or to leave out it is several times slower. On a GPU not for
+    more outputs than it counts threads.
     """
-    if x.device.type != 'cpu' or x.dtype != torch.bfloat16 or (up, down) != ((1, 1), (1, 1)) or x.shape[1] < MANY_CHANNELS:
+    if x.device.type != 'cpu':
+        return x.numel() * math.prod(up) // math.prod(down) < MOST_OUTPUTS
+    if x.dtype != torch.bfloat16 or (up, down) != ((1, 1), (1, 1)) or x.shape[1] < MANY_CHANNELS:
         return True
     return _format(x) != torch.channels_last or not _multiplies_bfloat16()
 

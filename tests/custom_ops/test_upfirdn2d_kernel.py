@@ -231,6 +231,12 @@ def test_gpu_kernels_compile_without_spills(arch, which):
     assert '0 bytes stack frame, 0 bytes spill stores' in artefact.log
 
 
+def test_a_gpu_leaves_more_outputs_than_it_counts_to_the_reference():
+    x = torch.empty(8, 64, 1024, 1024, device='meta')  # 2^29
+    assert kernel.pays(x, (1, 1), (1, 1)) and kernel.pays(x, (2, 2), (2, 2))
+    assert not kernel.pays(x, (2, 2), (1, 1)) and not kernel.pays(torch.cat([x] * 4), (1, 1), (1, 1))
+
+
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize('multiplies', [False, True])
 def test_filters_in_bfloat16_are_convolutions_where_processors_multiply_it(monkeypatch, multiplies, dtype):
