@@ -13,6 +13,7 @@ from torch import Tensor
 from custom_ops.backend import choose, register_device_source, register_kernel
 from custom_ops.calling import FORMATS, as_floats, pointer
 from custom_ops.jit import DeviceModule, load_device, load_host
+from custom_ops.triplane import gradients
 from custom_ops.triplane.parameters import ACTIVATIONS, MOST_LAYERS, Call, shared_bytes
 from custom_ops.volume import LightRule, RayResult
 
@@ -23,7 +24,6 @@ PLANE_DTYPES = (torch.float32, torch.bfloat16)
 
 _HERE = Path(__file__).parent
 _WARPS_PER_MULTIPROCESSOR = 32  # blocks of one warp; more than fit at once even out rays of different length
-_MOST_DECODER_SUMS = 1 << 22  # 16 MiB: a row for each of 985 blocks of EG3D's decoder
 
 
 def _load_cpu(device: torch.device, *variant: torch.dtype) -> ctypes.CDLL:
@@ -68,6 +68,11 @@ def _run(job: str, call: Call, planes: Tensor, *, backward: bool, threads: int =
         return
     shared = shared_bytes(call.plane_count, call.widths[: call.layers + 1], call.coarse, call.fine, backward=backward)
     _load_cuda(planes.device, planes.dtype).launch(job, grid=_blocks(call, planes.device), block=32, parameters=call, shared_bytes=shared)
+
+
+def _workers(call: Call, device: torch.device) -> int:
+    """Threads of a processor, or blocks of a GPU, that share the work of a backward pass."""
+    return max(1, min(torch.get_num_threads(), call.images * call.rays)) if device.type == 'cpu' else _blocks(call, device)
 
 
 def _blocks(call: Call, device: torch.device) -> int:
@@ -225,61 +230,12 @@ def _render_backward(
     call.grad_features, call.grad_depth, call.grad_opacity, call.depths = map(pointer, given)
     transposed = _transposed(rendering.decoder, rendering.widths)
     call.decoder_transposed = transposed.data_ptr()
-    grad_planes, grad_decoder = _gradient_buffers(call, rendering.planes, rendering.decoder)
+    grad_planes, grad_decoder = gradients.buffers(call, rendering.planes, rendering.decoder, _workers(call, rendering.planes.device))
     rays = [rendering.empty(*shape) if wants_rays else rendering.planes.new_empty(0, dtype=torch.float32) for shape in ((3,), (3,), (), ())]
     if wants_rays:
         call.grad_origins, call.grad_directions, call.grad_near, call.grad_far = map(pointer, rays)
     _run('render_backward', call, rendering.planes, backward=True, threads=len(grad_decoder))
-    return _planes_gradient(grad_planes, rendering.planes), _decoder_gradient(grad_decoder), *rays
-
-
-def _gradient_buffers(call: Call, planes: Tensor, decoder: Tensor) -> tuple[Tensor, Tensor]:
-    """Zeros for the planes [parts, N, elements of an image in the order of memory] and the decoder [rows, numbers]; the call is told of them.
-
-    On a processor a row for each thread. The blocks of a GPU, which add atomically, share one part and, if they are many, rows.
-    """
-    if planes.device.type == 'cpu':
-        rows = max(1, min(torch.get_num_threads(), call.images * call.rays))
-        parts = parts_of_an_image(call.images, rows)
-    else:
-        rows, parts = decoder_rows(_blocks(call, planes.device), decoder.numel()), 1
-    grad_planes = torch.zeros(parts, call.images, planes.shape[1:].numel(), device=planes.device)
-    grad_decoder = torch.zeros(rows, decoder.numel(), device=planes.device)
-    call.grad_planes, call.grad_decoder = grad_planes.data_ptr(), grad_decoder.data_ptr()
-    call.grad_parts, call.grad_image_size, call.grad_decoder_rows = parts, grad_planes.shape[2], rows
-    return grad_planes, grad_decoder
-
-
-def parts_of_an_image(images: int, threads: int) -> int:
-    """How many threads at most add to one image, if all packets of rays are dealt out in equal runs; 1: threads take whole images.
-
-    All parts of all images take the memory of fewer than `threads + 2 * images` images.
-    """
-    if images % threads == 0 or images >= 4 * threads:  # no thread is idle for long
-        return 1
-    # Image i is the work of threads i * threads / images (rounded down) to (i + 1) * threads / images (rounded up, exclusive).
-    return max(-(-(i + 1) * threads // images) - i * threads // images for i in range(images))
-
-
-def decoder_rows(blocks: int, numbers: int) -> int:
-    """How many sums of a decoder's gradient of so many numbers the blocks of a GPU add to: one each, as far as memory for them is small."""
-    return max(1, min(blocks, _MOST_DECODER_SUMS // numbers))
-
-
-def _decoder_gradient(rows: Tensor) -> Tensor:
-    """[rows, numbers] -> [numbers]; in double, since there may be thousands."""
-    return rows[0] if len(rows) == 1 else rows.sum(0, dtype=torch.float64).to(rows.dtype)
-
-
-def _planes_gradient(parts: Tensor, planes: Tensor) -> Tensor:
-    """[parts, N, elements] -> [N, P, C, H, W]: every image of its own, whatever memory the planes of several share."""
-    total = parts[0] if len(parts) == 1 else parts.sum(0)
-    return total.to(planes.dtype).as_strided(planes.shape, _dense_strides(planes))
-
-
-def _dense_strides(planes: Tensor) -> tuple[int, ...]:
-    """Those of planes whose images follow one another, each laid out as here."""
-    return (planes.shape[1:].numel(), *planes.stride()[1:])
+    return gradients.of_planes(grad_planes, rendering.planes), gradients.of_decoder(grad_decoder), *rays
 
 
 class _Query:
@@ -305,11 +261,11 @@ def _decode_backward(grad, wants_points, planes, points, axes, decoder, widths, 
     call = query.call
     grad, transposed = as_floats(grad), _transposed(query.decoder, widths)
     call.grad_features, call.decoder_transposed = grad.data_ptr(), transposed.data_ptr()
-    grad_planes, grad_decoder = _gradient_buffers(call, query.planes, query.decoder)
+    grad_planes, grad_decoder = gradients.buffers(call, query.planes, query.decoder, _workers(call, query.planes.device))
     grad_points = torch.empty_like(query.points) if wants_points else query.points.new_empty(0)
     call.grad_origins = grad_points.data_ptr() if wants_points else None
     _run('query_backward', call, query.planes, backward=True, threads=len(grad_decoder))
-    return _planes_gradient(grad_planes, query.planes), _decoder_gradient(grad_decoder), grad_points
+    return gradients.of_planes(grad_planes, query.planes), gradients.of_decoder(grad_decoder), grad_points
 
 
 _RENDERING = (
@@ -363,7 +319,7 @@ def _(grad, wants_points, planes, points, axes, decoder, widths, activation):
 
 def _like_planes(planes: Tensor) -> Tensor:
     inner = _channels_innermost(planes)
-    return torch.empty_strided(inner.shape, _dense_strides(inner), dtype=planes.dtype, device=planes.device)
+    return torch.empty_strided(inner.shape, gradients.dense_strides(inner), dtype=planes.dtype, device=planes.device)
 
 
 def _keep_rendering(ctx, inputs, output) -> None:

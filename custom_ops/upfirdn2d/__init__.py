@@ -100,6 +100,7 @@ def _op(
 ) -> Tensor:
     """With the schema's defaults: the dispatcher leaves out arguments at their defaults. Only registered operations within, for tracing."""
     run, geometry = upfirdn2d_reference, (tuple(up), tuple(down), tuple(padding))
+    check_arguments(x, f, *geometry)
     if obstacle(x, f) is None and pays(x, *geometry[:2]) and choose('upfirdn2d', 'auto', x.device, variant(x, f, *geometry)) != 'reference':
         run, f = torch.ops.unposed.upfirdn2d_kernel, f.float()
     return run(x, f, *geometry, flip_filter, gain)

@@ -15,7 +15,7 @@ from custom_ops.calling import FORMATS, check_one_device
 from custom_ops.jit import DeviceModule, load_device, load_host
 from custom_ops.layout import PACK_BYTES
 from custom_ops.upfirdn2d.filters import filter_size
-from custom_ops.upfirdn2d.reference import Four, Two, adjoint_padding, check_arguments, output_size
+from custom_ops.upfirdn2d.reference import Four, Two, adjoint_padding, output_size
 
 FOLDER = Path(__file__).parent
 
@@ -64,7 +64,7 @@ def pays(x: Tensor, up: Two, down: Two) -> bool:
         return x.numel() * math.prod(up) // math.prod(down) < MOST_OUTPUTS
     if x.dtype != torch.bfloat16 or (up, down) != ((1, 1), (1, 1)) or x.shape[1] < MANY_CHANNELS:
         return True
-    return _format(x) != torch.channels_last or not _multiplies_bfloat16()
+    return not (x.is_contiguous(memory_format=torch.channels_last) and _multiplies_bfloat16())
 
 
 @functools.cache
@@ -94,7 +94,6 @@ def _format(x: Tensor) -> torch.memory_format:
 
 
 def _empty_result(x: Tensor, f: Tensor, up: Two, down: Two, padding: Four, flip_filter: bool, gain: float) -> Tensor:
-    check_arguments(x, f, up, down, padding)
     height, width = output_size(x.shape, filter_size(f), up, down, padding)
     return torch.empty((*x.shape[:2], height, width), dtype=x.dtype, device=x.device, memory_format=_format(x))
 

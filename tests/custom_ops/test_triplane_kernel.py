@@ -14,7 +14,7 @@ from custom_ops import TriplaneField, decode_planes, render_planes
 from custom_ops.jit import load_host
 from custom_ops.jit.host import build_host, isa_here
 from custom_ops.testing import check_errors, check_registration, rms
-from custom_ops.triplane import kernel
+from custom_ops.triplane import gradients, kernel
 from custom_ops.triplane.parameters import Call, shared_bytes
 from custom_ops.volume import LightRule, sampling
 
@@ -193,7 +193,7 @@ def test_blocks_of_the_emulated_gpu_have_rows_of_their_own(rows: int, emulated: 
     monkeypatch.setattr(kernel, '_load_cpu', lambda device: emulated)
     monkeypatch.setattr(torch, 'get_num_threads', lambda: rows)
     buffers = []
-    monkeypatch.setattr(kernel, '_decoder_gradient', lambda found, total=kernel._decoder_gradient: buffers.append(found) or total(found))
+    monkeypatch.setattr(gradients, 'of_decoder', lambda found, total=gradients.of_decoder: buffers.append(found) or total(found))
     emulated.set_thread_order(0)
     given = problem(replace(CASES['demo'], images=1))
     planes, weights, biases = given.leaves[0], given.leaves[1:3], given.leaves[3:5]
@@ -213,9 +213,9 @@ def test_blocks_of_the_emulated_gpu_have_rows_of_their_own(rows: int, emulated: 
 
 
 def test_rows_for_the_blocks_of_a_gpu() -> None:
-    assert kernel.decoder_rows(4224, 316) == 4224, 'one each'
-    assert kernel.decoder_rows(4224, 4257) == 985, '16 MiB of a decoder as published'
-    assert kernel.decoder_rows(4224, 10**8) == kernel.decoder_rows(0, 10) == 1
+    assert gradients.decoder_rows(4224, 316) == 4224, 'one each'
+    assert gradients.decoder_rows(4224, 4257) == 985, '16 MiB of a decoder as published'
+    assert gradients.decoder_rows(4224, 10**8) == gradients.decoder_rows(0, 10) == 1
 
 
 def test_points_on_the_emulated_gpu(emulated: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,7 +392,7 @@ def test_memory_for_gradients(threads: int, images: int, parts: int, monkeypatch
     """Bounded by threads plus images, not by their product."""
     monkeypatch.setattr(torch, 'get_num_threads', lambda: threads)
     call, planes, decoder = Call(images=images, rays=100), torch.zeros(images, 3, 2, 4, 5), torch.zeros(7)
-    grad_planes, grad_decoder = kernel._gradient_buffers(call, planes, decoder)
+    grad_planes, grad_decoder = gradients.buffers(call, planes, decoder, kernel._workers(call, planes.device))
     rows = threads if images else 1
     assert grad_planes.shape == (parts, images, 120) and grad_decoder.shape == (rows, 7)
     assert parts * images <= max(images, threads + 2 * images - 1)

@@ -109,13 +109,9 @@ class GanTask:
 
     def _generator_terms(self, batch: Batch, moment: Moment) -> Iterator[Tensor]:
         config = self.config
-        conditions = self._conditions(batch, moment)
-        ws = self._ws(conditions, moment)
+        ws, planes, fakes = self._make(batch, moment, config.views)
+        views, conditions = fakes.views, fakes.conditions
         self._seen_ws.append(ws.detach()[:, 0])
-        planes = self._planes(ws, moment.stream)
-        pose = None if self.generator.pose_learner is None else self.generator.pose(ws[:, 0])
-        views = self._views(conditions, pose, config.views, moment)
-        fakes = self._fakes(planes, ws, views, conditions, moment)
         if config.shares_fakes:
             self._shared[moment.stream.rows] = fakes.detached()
         judged = self._judge_fakes(fakes, moment)
@@ -217,7 +213,11 @@ class GanTask:
     def _discriminator_terms(self, batch: Batch, moment: Moment) -> Iterator[Tensor]:
         config = self.config
         due = moment.step % config.r1_every == 0
-        fakes = self._shared.pop(moment.stream.rows) if config.shares_fakes else self._fakes_to_judge(batch, moment)
+        if config.shares_fakes:
+            fakes = self._shared.pop(moment.stream.rows)
+        else:
+            with torch.no_grad():
+                _, _, fakes = self._make(batch, moment, config.views_judged)
         views, conditions = fakes.views, fakes.conditions
         fake_leaves: list[Tensor] = []
         judged = self._judge_fakes(fakes, moment, fake_leaves if due and config.r2_gamma > 0 else None)
@@ -278,19 +278,15 @@ class GanTask:
             numbers = self.discriminator.read(image, self.showing.raw_of_real(image, moment.nimg), stream)
         return yaw_error(numbers.float(), direction)
 
-    @torch.no_grad()
-    def _fakes_to_judge(self, batch: Batch, moment: Moment) -> Fakes:
-        """New scenes for the discriminator's step."""
+    def _make(self, batch: Batch, moment: Moment, count: int) -> tuple[Tensor, Tensor, Fakes]:
+        """New scenes, their ws [N, num_ws, w_dim] and planes, and the pictures of them from `count` views, and the mirrored one if it is due."""
         conditions = self._conditions(batch, moment)
         ws = self._ws(conditions, moment)
+        planes = self._planes(ws, moment.stream)
         pose = None if self.generator.pose_learner is None else self.generator.pose(ws[:, 0])
-        views = self._views(conditions, pose, self.config.views_judged, moment)
-        return self._fakes(self._planes(ws, moment.stream), ws, views, conditions, moment)
-
-    def _fakes(self, planes: Tensor, ws: Tensor, views: list[View], conditions: Conditions, moment: Moment) -> Fakes:
-        side = self.showing.resolution(moment.nimg)
+        views, side = self._views(conditions, pose, count, moment), self.showing.resolution(moment.nimg)
         made = [self.generator.render(planes, ws, view.camera, side, stream=_of_view(moment, i)) for i, view in enumerate(views)]
-        return Fakes(conditions, views, [(fake.image, self.showing.raw_of_fake(fake)) for fake in made])
+        return ws, planes, Fakes(conditions, views, [(fake.image, self.showing.raw_of_fake(fake)) for fake in made])
 
     def _judge_fakes(self, fakes: Fakes, moment: Moment, leaves: list[Tensor] | None = None) -> Judgement:
         """Of [V N] pictures of N scenes. A list `leaves` asks for gradients with respect to the pictures and receives them."""
