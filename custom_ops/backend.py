@@ -154,7 +154,7 @@ def _ready(load: Load, device: torch.device, variant: Variant) -> str:
     """Gets a kernel ready and says what it consists of. Raises KernelUnavailable."""
     switch = os.environ.get(SWITCH, 'auto')
     if switch not in ('auto', 'off'):
-        raise ValueError(f'{SWITCH}={switch} in the environment; it must be auto or off')
+        raise KernelUnavailable(f'{SWITCH}={switch} in the environment; it must be auto or off')
     if switch == 'off':
         raise KernelUnavailable(f'kernels are switched off by {SWITCH}=off')
     with store.witnessed() as artefacts:
